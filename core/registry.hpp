@@ -1,0 +1,110 @@
+// Which partitions exist. Creates, ends and lists them; keeps no thread and no daemon.
+//
+// Threads: a Registry may be used by one thread at a time; any number of processes at once.
+// Time: deadlines are on CLOCK_BOOTTIME of the initial time namespace, in nanoseconds.
+// Failure: nothing is changed when an error is returned, and a process killed at any instruction
+// leaves either the old or the new state (see docs/architecture.md).
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/device.hpp"
+#include "core/result.hpp"
+#include "core/state_dir.hpp"
+#include "core/units.hpp"
+
+namespace chronos {
+
+inline constexpr std::size_t kMaxName = 63;
+
+// Names are [A-Za-z0-9._-], start with a letter or digit, at most kMaxName bytes, and do not look
+// like a number's id. Errors: kInvalid.
+Result<void> check_name(std::string_view name);
+
+struct CreateRequest {
+  Device device;
+  MemoryAmount memory;
+  std::uint64_t duration_ns = 0;
+  std::optional<uid_t> owner;  // none: the caller; another user: root only
+  std::string name;            // empty: known by its number only
+  bool held = false;           // ends when the calling process ends (chronos run --device ...)
+};
+
+enum class PartitionState { kActive, kDraining };
+const char* to_string(PartitionState state);  // "active", "draining"
+
+struct ProcessUse {
+  pid_t pid = 0;
+  std::uint64_t used_bytes = 0;
+};
+
+struct PartitionInfo {
+  std::string id;      // the name if it has one, else "partition_0001"
+  std::string name;    // empty if it has none
+  std::uint64_t number = 0;
+  std::string token;   // the random part of its files, 32 hexadecimal digits
+  std::string device_key, device_name;
+  int device_index = -1;  // as its creator saw it; see resolve_devices()
+  std::uint64_t device_total_bytes = 0;
+  double fraction = 0;
+  std::uint64_t limit_bytes = 0, used_bytes = 0, peak_bytes = 0, refusals = 0;
+  std::uint64_t duration_ns = 0, remaining_ns = 0;
+  std::int64_t expires_at = 0;  // seconds since the epoch, by the wall clock as it stands now
+  uid_t owner = 0, creator = 0;
+  pid_t pid = 0;  // of the process that created it
+  PartitionState state = PartitionState::kActive;
+  std::vector<ProcessUse> processes;  // those that hold memory now
+
+  // What CHRONOS_PARTITION holds for children: the id and the token ("p1@0123..."), which no later
+  // partition of the same name can match.
+  std::string handle() const { return id + "@" + token; }
+};
+
+struct DeviceUse {
+  std::uint64_t used_bytes = 0;      // held by processes in partitions, draining ones included
+  std::uint64_t reserved_bytes = 0;  // the limits of active partitions
+  std::uint64_t draining_bytes = 0;  // still held in partitions that have ended
+  std::uint64_t available_bytes = 0; // total - reserved - draining, never below 0
+  unsigned active_partitions = 0;
+
+  double available_percent(std::uint64_t total) const;
+};
+
+class Registry {
+ public:
+  // Errors: kSystem.
+  static Result<Registry> open();
+
+  const StateDir& state() const { return state_; }
+
+  // Reserves memory on a device. Errors: kInvalid (name, amount, duration), kNoCapacity ("Not
+  // enough available memory on device N"), kNameInUse, kPermission (owner is another user and the
+  // caller is not root), kFull, kBusy, kSystem.
+  Result<PartitionInfo> create(const CreateRequest& request);
+
+  // Ends a partition by id, name or handle; the caller's own wins where several match. What its
+  // processes still hold drains. Errors: kNotFound, kPermission, kBusy, kSystem.
+  Result<PartitionInfo> release(std::string_view id);
+
+  // All partitions that are active or draining, oldest first. Takes no lock; also puts away what
+  // has ended, as far as it is the caller's. Errors: kSystem.
+  Result<std::vector<PartitionInfo>> list();
+
+  // One partition as list() shows it. Errors: kNotFound, with the reason (never existed, released).
+  Result<PartitionInfo> find(std::string_view id);
+
+  // Admission's own sums for one device, from a list.
+  static DeviceUse use_of(const Device& device, const std::vector<PartitionInfo>& partitions);
+
+ private:
+  explicit Registry(StateDir state) : state_(std::move(state)) {}
+  StateDir state_;
+};
+
+}  // namespace chronos

@@ -1,0 +1,54 @@
+#include "core/state_dir.hpp"
+
+#include <sys/auxv.h>
+#include <sys/stat.h>
+
+#include <cstdlib>
+
+namespace chronos {
+namespace {
+
+constexpr char kSystemDir[] = "/run/chronos";
+constexpr char kFallbackDir[] = "/dev/shm";
+
+UniqueFd open_directory(const char* path) {
+  return UniqueFd(retry_eintr([&] { return ::open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC); }));
+}
+
+}  // namespace
+
+bool environment_is_untrusted() { return ::getauxval(AT_SECURE) != 0; }
+
+const char* trusted_env(const char* name) {
+  return environment_is_untrusted() ? nullptr : std::getenv(name);
+}
+
+Result<StateDir> StateDir::open() {
+  const char* named = trusted_env("CHRONOS_STATE_DIR");
+  if (named != nullptr && *named != '\0') {
+    UniqueFd fd = open_directory(named);
+    if (!fd && errno == ENOENT && ::mkdir(named, 0700) == 0) {
+      // Every user may add files, nobody may take away another's: as /tmp.
+      if (::chmod(named, 01777) != 0) return fail(ErrorCode::kSystem, "chmod: " + errno_text(errno));
+      fd = open_directory(named);
+    }
+    if (!fd) {
+      return fail(ErrorCode::kSystem,
+                  "cannot use the state directory " + std::string(named) + ": " + errno_text(errno),
+                  "CHRONOS_STATE_DIR names it; unset it, or name a directory in shared memory");
+    }
+    return StateDir(std::move(fd), named);
+  }
+  for (const char* path : {kSystemDir, kFallbackDir}) {
+    UniqueFd fd = open_directory(path);
+    if (fd) return StateDir(std::move(fd), path);
+    if (errno != ENOENT) {
+      return fail(ErrorCode::kSystem,
+                  std::string("cannot use the state directory ") + path + ": " + errno_text(errno));
+    }
+  }
+  return fail(ErrorCode::kSystem, "there is neither /run/chronos nor /dev/shm",
+              "mount a tmpfs on /dev/shm, or run `sudo chronos setup`");
+}
+
+}  // namespace chronos

@@ -1,0 +1,34 @@
+// The directory that holds grants, ledgers and remembered devices. See docs/formats.md.
+#pragma once
+
+#include <string>
+
+#include "core/posix.hpp"
+#include "core/result.hpp"
+
+namespace chronos {
+
+// An open state directory. Copyable only by opening again. Thread-safe for reading.
+class StateDir {
+ public:
+  // CHRONOS_STATE_DIR (ignored under AT_SECURE), else /run/chronos if it exists, else /dev/shm.
+  // A missing directory that CHRONOS_STATE_DIR names is made (one level, mode 1777).
+  // Errors: kSystem.
+  static Result<StateDir> open();
+
+  int fd() const { return fd_.get(); }
+  const std::string& path() const { return path_; }
+
+ private:
+  StateDir(UniqueFd fd, std::string path) : fd_(std::move(fd)), path_(std::move(path)) {}
+  UniqueFd fd_;
+  std::string path_;
+};
+
+// True when the kernel says that this process gained privileges at exec (set-uid, capabilities):
+// nothing in its environment is to be trusted.
+bool environment_is_untrusted();
+// getenv() that answers nullptr when the environment is untrusted.
+const char* trusted_env(const char* name);
+
+}  // namespace chronos
