@@ -1,0 +1,75 @@
+#include "cli/arguments.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+
+#include "core/text.hpp"
+
+namespace chronos::cli {
+
+Arguments::Arguments(const std::string& verb, const std::string& summary)
+    : verb_(verb), app_(summary, "chronos " + verb) {
+  app_.get_formatter()->column_width(26);
+  app_.get_formatter()->label("OPTIONS", "options");
+  app_.set_help_flag("-h,--help", "Print this help");
+  app_.add_option("--color", color_, "Colour on a terminal: auto, always or never")
+      ->type_name("WHEN")
+      ->check(CLI::IsMember({"auto", "always", "never"}));
+}
+
+void Arguments::add_json() { app_.add_flag("--json", json_, "Print JSON instead of text"); }
+
+std::optional<int> Arguments::parse(std::vector<std::string> arguments) {
+  std::reverse(arguments.begin(), arguments.end());  // as CLI11 wants them
+  try {
+    app_.parse(std::move(arguments));
+  } catch (const CLI::CallForHelp&) {
+    return print(app_.help());
+  } catch (const CLI::ParseError& error) {
+    return report_parse_error(error);
+  }
+  return std::nullopt;
+}
+
+int Arguments::report_parse_error(const CLI::ParseError& error) {
+  std::string message = error.what();
+  std::vector<std::string> extras = app_.remaining();
+  if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr && !extras.empty()) {
+    bool option = extras[0].size() > 1 && extras[0][0] == '-';
+    message = (option ? "unknown option " : "unexpected argument ") + quoted(extras[0]);
+  } else if (dynamic_cast<const CLI::ArgumentMismatch*>(&error) != nullptr) {
+    message = message.substr(0, message.find(':')) + " takes exactly one value";
+  }
+  return report({ErrorCode::kInvalid, message, help_hint(verb_)});
+}
+
+Screen Arguments::screen() const {
+  return Screen::of_stdout(color_ == "always"  ? ColorMode::kAlways
+                           : color_ == "never" ? ColorMode::kNever
+                                               : ColorMode::kAuto);
+}
+
+std::string help_hint(std::string_view verb) { return fmt::format("see `chronos help {}`", verb); }
+
+Result<int> parse_device(std::string_view text) {
+  int number = 0;
+  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc() || end != text.data() + text.size() || text[0] == '-') {
+    return fail(ErrorCode::kInvalid,
+                fmt::format("invalid device {}: it is not a device number such as 0", quoted(text)),
+                "`chronos stats` lists the devices");
+  }
+  return number;
+}
+
+Result<Device> device_by_number(const Registry& registry, int number) {
+  Result<Inventory> inventory = load_inventory(registry.state());
+  if (!inventory) return pass_on(inventory);
+  Result<Device> device = find_device(*inventory, number);
+  if (!device) device.error().code = ErrorCode::kInvalid;
+  return device;
+}
+
+}  // namespace chronos::cli
