@@ -12,15 +12,15 @@ enum class DeviceType { kGpu, kAccelerator, kCpu, kCustom };
 const char* to_string(DeviceType type);  // "GPU", "Accelerator", "CPU", "Custom"
 
 struct Device {
-  int index = 0;      // the number that people use: `chronos create <index> ...`
-  std::string key;    // identity, the same in every process: see device_key()
+  int index = 0;    // the number that people use: `chronos create <index> ...`
+  std::string key;  // identity, the same in every process: see device_key()
   std::string name;
   std::string vendor;
   std::string platform;
   std::string opencl_version;  // "OpenCL 3.0", without what the vendor adds behind it
   DeviceType type = DeviceType::kGpu;
-  std::string uuid;   // 32 hexadecimal digits (cl_khr_device_uuid); empty if unknown
-  std::string pci;    // "0000:65:00.0"; empty if unknown
+  std::string uuid;               // 32 hexadecimal digits (cl_khr_device_uuid); empty if unknown
+  std::string pci;                // "0000:65:00.0"; empty if unknown
   std::uint64_t total_bytes = 0;  // CL_DEVICE_GLOBAL_MEM_SIZE when it was first seen
 };
 
