@@ -15,12 +15,12 @@ namespace chronos::cli {
 
 class Arguments {
  public:
-  // Every verb has --help and --color.
-  Arguments(const std::string& verb, const std::string& summary);
+  // Every verb has --help and --color. `usage` is what follows "chronos <verb>" in the help.
+  Arguments(const std::string& verb, const std::string& usage, const std::string& summary);
 
   CLI::App& app() { return app_; }
   void add_json();
-  void add_examples(const std::string& text) { app_.footer("\n" + text); }
+  void add_examples(const std::string& text) { app_.footer(text); }
 
   // Nothing where the verb shall go on; else the exit status: help was asked for, or the error has
   // been reported.
@@ -37,6 +37,9 @@ class Arguments {
   std::string color_ = "auto";
   bool json_ = false;
 };
+
+// For an option with a few words to choose from.
+CLI::Validator one_of(std::vector<std::string> choices);
 
 // "see `chronos help create`"
 std::string help_hint(std::string_view verb);

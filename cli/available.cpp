@@ -6,11 +6,11 @@ namespace chronos::cli {
 
 int available_verb(const Invocation& invocation) {
   std::string text;
-  Arguments arguments("available", "Print the percentage of a device that a partition can get.");
+  Arguments arguments("available", "[options] <device>",
+                      "Print the percentage of a device that a partition can get.");
   arguments.app()
       .add_option("device", text, "Number of the device (see `chronos stats`)")
-      ->required()
-      ->type_name("");
+      ->required();
   arguments.add_json();
   if (auto status = arguments.parse(invocation.arguments)) return *status;
 
@@ -22,6 +22,7 @@ int available_verb(const Invocation& invocation) {
   if (!device) return report(device.error());
   Result<std::vector<PartitionInfo>> partitions = registry->list();
   if (!partitions) return report(partitions.error());
+  print_warning_lines(registry->warnings());
 
   DeviceUse use = Registry::use_of(*device, *partitions);
   if (arguments.json()) return print(to_text(available_json(*device, use)));

@@ -60,17 +60,12 @@ std::string created_text(const PartitionInfo& partition) {
 
 int create_verb(const Invocation& invocation) {
   CreateArguments given;
-  Arguments arguments("create", "Reserve memory of a device for a time.");
+  Arguments arguments("create", "[options] <device> <memory> <duration>",
+                      "Reserve memory of a device for a time.");
   CLI::App& app = arguments.app();
-  app.add_option("device", given.device, "Number of the device (see `chronos stats`)")
-      ->required()
-      ->type_name("");
-  app.add_option("memory", given.memory, "Share (0.5, 50%) or size (4GiB, 512M, 2GB)")
-      ->required()
-      ->type_name("");
-  app.add_option("duration", given.duration, "Seconds (3600), or 90s, 1h30m, 8h, 2d")
-      ->required()
-      ->type_name("");
+  app.add_option("device", given.device, "Number of the device (see `chronos stats`)")->required();
+  app.add_option("memory", given.memory, "Share (0.5, 50%) or size (4GiB, 512M, 2GB)")->required();
+  app.add_option("duration", given.duration, "Seconds (3600), or 90s, 1h30m, 8h, 2d")->required();
   CLI::Option* user =
       app.add_option("--user", given.user, "Whose partition it is; only root can name another")
           ->type_name("USER");

@@ -53,14 +53,12 @@ std::string list_text(const std::vector<PartitionInfo>& partitions, const Screen
 std::string list_table(const std::vector<PartitionInfo>& partitions, const Screen& screen) {
   if (partitions.empty()) return "No active partitions\n";
   using Align = Table::Align;
-  // The bar is the first to go where there is little room.
-  std::size_t cells = screen.width >= 100 ? 10 : 0;
   Table table({{"PARTITION", Align::kLeft, 12},
                {"DEVICE", Align::kLeft, 8},
                {"SHARE", Align::kRight},
                {"USED", Align::kRight},
                {"LIMIT", Align::kRight},
-               {cells > 0 ? "USE" : "", Align::kLeft},
+               {"USE", Align::kLeft},
                {"LEFT", Align::kRight},
                {"OWNER", Align::kLeft, 8},
                {"PROCESSES", Align::kRight}});
@@ -74,17 +72,18 @@ std::string list_table(const std::vector<PartitionInfo>& partitions, const Scree
                {format_percent(partition.fraction) + "%"},
                {format_bytes(partition.used_bytes)},
                {format_bytes(partition.limit_bytes)},
-               {bar(screen, partition.used_bytes, partition.limit_bytes, cells),
+               {bar(screen, partition.used_bytes, partition.limit_bytes, kBarCells),
                 nearly_full ? Style::kRed : Style::kGreen},
                {draining ? "draining" : format_duration(partition.remaining_ns), left},
                {printable(user_name(partition.owner))},
                {fmt::format("{}", partition.processes.size())}});
   }
+  if (screen.width < kWideEnoughForBars) table.hide("USE");
   return table.render(screen);
 }
 
 int list_verb(const Invocation& invocation) {
-  Arguments arguments("list", "Show the partitions of all users.");
+  Arguments arguments("list", "[options]", "Show the partitions of all users.");
   arguments.add_json();
   arguments.add_examples(
       "A partition that has ended is shown as draining while its programs still hold memory.");
@@ -95,6 +94,7 @@ int list_verb(const Invocation& invocation) {
   if (!registry) return report(registry.error());
   Result<std::vector<PartitionInfo>> partitions = registry->list();
   if (!partitions) return report(partitions.error());
+  print_warning_lines(registry->warnings());
   // Scripts take the first id for one that can be used.
   std::stable_partition(partitions->begin(), partitions->end(), [](const PartitionInfo& one) {
     return one.state == PartitionState::kActive;

@@ -34,7 +34,9 @@ std::string overview() {
       "chronos: time-limited partitions of GPU memory\n\n"
       "Usage: chronos <command> [options]\n\n";
   for (const Verb& verb : kVerbs) {
-    out += fmt::format("  chronos {} {}\n      {}\n", verb.name, verb.arguments, verb.summary);
+    std::string_view gap = verb.arguments.empty() ? "" : " ";
+    out +=
+        fmt::format("  chronos {}{}{}\n      {}\n", verb.name, gap, verb.arguments, verb.summary);
   }
   out +=
       "  chronos help [command]\n      print this help, or that of a command\n"
@@ -61,7 +63,7 @@ const Verb* find_verb(std::string_view name) {
 int unknown_verb(std::string_view name) {
   bool option = name.substr(0, 1) == "-";
   return report({ErrorCode::kInvalid,
-                 fmt::format("unknown {} {}", option ? "option" : "command", quoted(name)),
+                 fmt::format("unknown {} {}", option ? "option" : "command", chronos::quoted(name)),
                  "see `chronos help`"});
 }
 

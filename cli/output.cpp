@@ -154,6 +154,10 @@ void print_warning_line(std::string_view line) {
   if (environment("CHRONOS_LOG") != "error") print_error_line(line);
 }
 
+void print_warning_lines(const std::vector<std::string>& lines) {
+  for (const std::string& line : lines) print_warning_line(line);
+}
+
 int report(const Error& error) {
   std::string line = error.message;
   if (!error.hint.empty()) line += " (" + error.hint + ")";

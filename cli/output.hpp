@@ -8,6 +8,7 @@
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "core/result.hpp"
 
@@ -51,6 +52,8 @@ std::size_t display_width(std::string_view text);
 std::string shortened(std::string_view text, std::size_t width, bool unicode);
 
 // `#####.....`, `cells` wide: `used` of `limit`.
+inline constexpr std::size_t kBarCells = 10;
+inline constexpr std::size_t kWideEnoughForBars = 100;
 std::string bar(const Screen& screen, std::uint64_t used, std::uint64_t limit, std::size_t cells);
 
 // MB of 2^20 bytes without decimals, as the original printed them; sizes below one keep two.
@@ -73,6 +76,7 @@ int print(std::string_view text);
 void print_error_line(std::string_view line);
 // A line that CHRONOS_LOG=error silences.
 void print_warning_line(std::string_view line);
+void print_warning_lines(const std::vector<std::string>& lines);
 
 // "message (hint)" on stderr; the exit status that goes with the error.
 int report(const Error& error);

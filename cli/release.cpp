@@ -9,11 +9,8 @@ namespace chronos::cli {
 
 int release_verb(const Invocation& invocation) {
   std::string id;
-  Arguments arguments("release", "End a partition before its time is up.");
-  arguments.app()
-      .add_option("id", id, "Name or id, as `chronos list` shows it")
-      ->required()
-      ->type_name("");
+  Arguments arguments("release", "[options] <id>", "End a partition before its time is up.");
+  arguments.app().add_option("id", id, "Name or id, as `chronos list` shows it")->required();
   arguments.add_json();
   arguments.add_examples(
       "Running programs keep the memory that they hold and get no more; until they free it, it\n"

@@ -182,7 +182,7 @@ Result<std::string> usable_shim_path() {
   }
   // Neither LD_PRELOAD nor OPENCL_LAYERS has a way to quote.
   if (shim.find_first_of(": \t\n") != std::string::npos) {
-    return fail(ErrorCode::kSystem, fmt::format("cannot preload {}", quoted(shim)),
+    return fail(ErrorCode::kSystem, fmt::format("cannot preload {}", chronos::quoted(shim)),
                 "install Chronos where the path has neither blanks nor colons");
   }
   return shim;
@@ -276,13 +276,13 @@ std::vector<std::string> take_command(const CLI::App& app, std::vector<std::stri
 
 int run_verb(const Invocation& invocation) {
   RunArguments given;
-  Arguments arguments("run",
-                      "Run a program inside of a partition.\n"
-                      "Usage: chronos run [options] [--] program [arguments]");
+  Arguments arguments("run", "[options] [--] program [arguments]",
+                      "Run a program inside of a partition.");
   CLI::App& app = arguments.app();
   CLI::Option* partition =
       app.add_option("--partition", given.partitions,
-                     "Ids or names, separated by commas. Else CHRONOS_PARTITION; else your own")
+                     "Ids or names, separated by commas; without it CHRONOS_PARTITION,\n"
+                     "and without that your own partitions")
           ->type_name("ID");
   CLI::Option* device =
       app.add_option("--device", given.device, "Make a partition for this program on this device")
@@ -293,10 +293,10 @@ int run_verb(const Invocation& invocation) {
       app.add_option("--duration", given.duration, "Its duration")->type_name("T");
   CLI::Option* name = app.add_option("--name", given.name, "Its name")->type_name("ID");
   app.add_option("--on-expiry", given.on_expiry,
-                 "When the time is up: refuse new allocations (default), terminate or kill the "
-                 "program and all it has started")
+                 "When the time is up: refuse new allocations (the default),\n"
+                 "terminate, or kill the program and all that it has started")
       ->type_name("ACTION")
-      ->check(CLI::IsMember({"refuse", "terminate", "kill"}));
+      ->check(one_of({"refuse", "terminate", "kill"}));
   CLI::Option* warn = app.add_option("--warn-before", given.warn_before,
                                      "Say on stderr that the end is near; 0 for never (5m)")
                           ->type_name("T");

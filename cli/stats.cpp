@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "cli/arguments.hpp"
 #include "cli/json.hpp"
 #include "cli/table.hpp"
@@ -41,13 +43,12 @@ std::string stats_text(const std::vector<DeviceStanding>& devices, const Screen&
 
 std::string stats_table(const std::vector<DeviceStanding>& devices, const Screen& screen) {
   using Align = Table::Align;
-  std::size_t cells = screen.width >= 100 ? 10 : 0;
   Table table({{"DEVICE", Align::kRight},
                {"NAME", Align::kLeft, 10},
                {"TYPE", Align::kLeft},
                {"TOTAL", Align::kRight},
                {"USED", Align::kRight},
-               {cells > 0 ? "USE" : "", Align::kLeft},
+               {"USE", Align::kLeft},
                {"RESERVED", Align::kRight},
                {"DRAINING", Align::kRight},
                {"AVAILABLE", Align::kRight},
@@ -59,7 +60,7 @@ std::string stats_table(const std::vector<DeviceStanding>& devices, const Screen
                {to_string(device.type)},
                {format_bytes(device.total_bytes)},
                {format_bytes(use.used_bytes)},
-               {bar(screen, use.used_bytes, device.total_bytes, cells),
+               {bar(screen, use.used_bytes, device.total_bytes, kBarCells),
                 nearly_full ? Style::kRed : Style::kGreen},
                {format_bytes(use.reserved_bytes)},
                {format_bytes(use.draining_bytes),
@@ -67,12 +68,18 @@ std::string stats_table(const std::vector<DeviceStanding>& devices, const Screen
                {format_bytes(use.available_bytes)},
                {fmt::format("{}", use.active_partitions)}});
   }
+  bool any_draining = std::any_of(devices.begin(), devices.end(), [](const DeviceStanding& one) {
+    return one.use.draining_bytes > 0;
+  });
+  if (!any_draining) table.hide("DRAINING");
+  if (screen.width < kWideEnoughForBars) table.hide("USE");
   return table.render(screen);
 }
 
 int stats_verb(const Invocation& invocation) {
   bool refresh = false;
-  Arguments arguments("stats", "Show every OpenCL device and how much of it is in use.");
+  Arguments arguments("stats", "[options]",
+                      "Show every OpenCL device and how much of it is in use.");
   arguments.app().add_flag("--refresh", refresh,
                            "Ask the drivers again instead of using what is remembered");
   arguments.add_json();
@@ -87,7 +94,8 @@ int stats_verb(const Invocation& invocation) {
   if (!inventory) return report(inventory.error());
   Result<std::vector<PartitionInfo>> partitions = registry->list();
   if (!partitions) return report(partitions.error());
-  for (const std::string& warning : inventory->warnings) print_warning_line(warning);
+  print_warning_lines(inventory->warnings);
+  print_warning_lines(registry->warnings());
 
   std::vector<DeviceStanding> devices;
   for (const Device& device : inventory->devices) {

@@ -135,8 +135,8 @@ Result<void> Supervisor::spawn(const ChildCommand& command) {
   retry_eintr([&] { return ::waitpid(child_, nullptr, 0); });
   child_ = 0;
   child_status_ = (error == ENOENT ? kNotFoundToExecute : kCannotExecute) << 8;
-  print_error_line(fmt::format("chronos: cannot execute {}: {}", quoted(command.arguments[0]),
-                               errno_text(error)));
+  print_error_line(fmt::format("chronos: cannot execute {}: {}",
+                               chronos::quoted(command.arguments[0]), errno_text(error)));
   return {};
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <utility>
 
 namespace chronos::cli {
 namespace {
@@ -33,6 +34,15 @@ std::vector<std::size_t> Table::widths(std::size_t available) const {
     --widths[widest];
   }
   return widths;
+}
+
+void Table::hide(std::string_view title) {
+  for (std::size_t i = columns_.size(); i-- > 0;) {
+    if (columns_[i].title != title) continue;
+    auto at = static_cast<std::ptrdiff_t>(i);
+    columns_.erase(columns_.begin() + at);
+    for (auto& row : rows_) row.erase(row.begin() + at);
+  }
 }
 
 std::string Table::render(const Screen& screen) const {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "cli/output.hpp"
@@ -28,6 +29,9 @@ class Table {
 
   // One cell for each column, their text printable().
   void add(std::vector<Cell> row) { rows_.push_back(std::move(row)); }
+
+  // Leaves a column out, by its title.
+  void hide(std::string_view title);
 
   // Lines end with a newline and have no trailing spaces. What does not fit although everything
   // that may be cut has been is left to the terminal to wrap.

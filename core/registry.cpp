@@ -74,6 +74,7 @@ PartitionInfo describe(const Grant& grant, const LedgerUse& use, PartitionState 
 bool matches(const Grant& grant, std::string_view id) {
   std::size_t at = id.find('@');
   if (at != std::string_view::npos) return token_text(grant.token) == id.substr(at + 1);
+  if (id.empty()) return false;  // as is the name of a partition that has none
   return id == grant.name || id == number_id(grant.number);
 }
 
