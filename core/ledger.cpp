@@ -171,13 +171,20 @@ bool Ledger::is_dead(std::size_t index, OwnerWord owner, SlotJudge& judge) const
 
 void Ledger::reclaim_slot(std::size_t index, OwnerWord owner) {
   LedgerSlot& slot = layout_->slots[index];
+  std::uint64_t expected = owner.pack();
+  // A claimer has charged nothing yet, and its bytes word must not be touched: if it lives after
+  // all and has gone on to kLive, only this compare-and-swap is there to notice.
+  if (owner.state == SlotState::kClaiming) {
+    slot.owner.compare_exchange_strong(expected,
+                                       OwnerWord{owner.generation, SlotState::kFree, 0}.pack());
+    return;
+  }
   const std::uint32_t next = (owner.generation + 1) & kGenerationMask;
   // The bytes first: a slot that is free must hold none, and a late writer must already fail.
   std::uint64_t word = slot.bytes.load();
   while (BytesWord::unpack(word).generation == owner.generation &&
          !slot.bytes.compare_exchange_weak(word, BytesWord{next, 0}.pack())) {
   }
-  std::uint64_t expected = owner.pack();
   slot.owner.compare_exchange_strong(expected, OwnerWord{next, SlotState::kFree, 0}.pack());
 }
 

@@ -106,11 +106,14 @@ Liveness maps_file(pid_t pid, dev_t device, ino_t inode) {
   const std::string wanted = fmt::format(" {:02x}:{:02x} {} ", ::major(device), ::minor(device),
                                          static_cast<unsigned long>(inode));
   std::string window;
+  bool any = false;
   char buffer[16384];
   for (;;) {
     ssize_t got = retry_eintr([&] { return ::read(fd.get(), buffer, sizeof buffer); });
     if (got < 0) return Liveness::kUnknown;
-    if (got == 0) return Liveness::kDead;
+    // Empty when the leader has called pthread_exit(), whatever its other threads map.
+    if (got == 0) return any ? Liveness::kDead : Liveness::kUnknown;
+    any = true;
     window.append(buffer, static_cast<std::size_t>(got));
     if (window.find(wanted) != std::string::npos) return Liveness::kAlive;
     if (window.size() > wanted.size()) window.erase(0, window.size() - wanted.size());
