@@ -39,9 +39,9 @@ fmt_seconds() {
 
 # The build folder must be ours to write: a clone that root built once is not a plain user's.
 prepare_build_folder() {
-  mkdir -p "$logs" 2>/dev/null && [[ -w $root/build && -w $logs ]] ||
-    die "cannot write to $root/build as $(id -un)" \
-      "it belongs to $(stat -c %U "$root/build" 2>/dev/null || stat -c %U "$root"): run this as that user, or in a clone of your own"
+  if mkdir -p "$logs" 2>/dev/null && [[ -w $root/build && -w $logs ]]; then return 0; fi
+  die "cannot write to $root/build as $(id -un)" \
+    "it belongs to $(stat -c %U "$root/build" 2>/dev/null || stat -c %U "$root"): run this as that user, or in a clone of your own"
 }
 
 # The last thing that a log says, short enough for one line.
