@@ -44,6 +44,11 @@ prepare_build_folder() {
     "it belongs to $(stat -c %U "$root/build" 2>/dev/null || stat -c %U "$root"): run this as that user, or in a clone of your own"
 }
 
+# A build folder that root made in somebody else's clone (sudo scripts/deps) is given to them.
+give_build_folder() {
+  ((EUID != 0)) || [[ -O $root ]] || chown -R --reference="$root" "$root/build"
+}
+
 # The last thing that a log says, short enough for one line.
 last_words() {
   tail -c 400 "$1" 2>/dev/null | tr '\r' '\n' | tr -d '\000-\010\013-\037' |

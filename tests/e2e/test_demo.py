@@ -1,6 +1,7 @@
 """The README's first command: it shows what it promises, notices when it does not, leaves nothing."""
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -21,16 +22,15 @@ def demo(*prefix, **environment):
     )
 
 
-def leftovers():
-    places = [("/dev/shm", "chronos-demo.*"), ("/dev/shm", "chronos.*")]
-    return {path for folder, pattern in places for path in Path(folder).glob(pattern)}
+def state_dir(output):
+    (path,) = re.findall(r"CHRONOS_STATE_DIR=(/dev/shm/\S+)", output)
+    return Path(path)
 
 
 def test_demo_shows_the_main_job_and_leaves_nothing(tmp_path):
-    before = leftovers()
     done = demo(TMPDIR=str(tmp_path))
     assert done.returncode == 0, done.stdout
-    assert leftovers() - before == set()
+    assert not state_dir(done.stdout).exists()
     assert list(tmp_path.iterdir()) == []
 
     lines = done.stdout.splitlines()
@@ -45,11 +45,10 @@ def test_demo_shows_the_main_job_and_leaves_nothing(tmp_path):
 
 def test_demo_fails_where_something_is_not_as_shown(tmp_path):
     """Without any OpenCL driver the first command fails already, and the demo says which it was."""
-    before = leftovers()
     done = demo(TMPDIR=str(tmp_path), OCL_ICD_VENDORS=str(tmp_path), OCL_ICD_FILENAMES="")
     assert done.returncode == 1
     assert "demo: `chronos stats` ended with status 1, expected 0" in done.stdout
-    assert leftovers() - before == set()
+    assert not state_dir(done.stdout).exists()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to hide /sys")

@@ -220,6 +220,8 @@ def test_an_interrupted_step_leaves_nothing_running(clone):
         ("catch2", 1, "test cases: 12 | 9 passed | 3 failed", (9, 3, 0)),
         ("catch2", 0, "test cases: 5 | 3 passed | 1 skipped | 1 failed as expected", (4, 0, 1)),
         ("catch2", 1, "test cases:  11 |  9 passed | 1 failed | 1 failed as expected", (10, 1, 0)),
+        ("catch2", 0, "test cases: 2 | 2 skipped", (0, 0, 2)),
+        ("catch2", 0, "No test cases matched '[threads]'", (0, 1, 0)),
         ("catch2", 139, "nothing but a crash", (0, 1, 0)),
         ("catch2", 1, "All tests passed (3 assertions in 2 test cases)\nleak!", (2, 1, 0)),
         ("pytest", 0, "40 passed in 75.31s (0:01:15)", (40, 0, 0)),
