@@ -45,10 +45,10 @@ struct ProcessUse {
 };
 
 struct PartitionInfo {
-  std::string id;      // the name if it has one, else "partition_0001"
-  std::string name;    // empty if it has none
+  std::string id;    // the name if it has one, else "partition_0001"
+  std::string name;  // empty if it has none
   std::uint64_t number = 0;
-  std::string token;   // the random part of its files, 32 hexadecimal digits
+  std::string token;  // the random part of its files, 32 hexadecimal digits
   std::string device_key, device_name;
   int device_index = -1;  // as its creator saw it; see resolve_devices()
   std::uint64_t device_total_bytes = 0;
@@ -67,10 +67,10 @@ struct PartitionInfo {
 };
 
 struct DeviceUse {
-  std::uint64_t used_bytes = 0;      // held by processes in partitions, draining ones included
-  std::uint64_t reserved_bytes = 0;  // the limits of active partitions
-  std::uint64_t draining_bytes = 0;  // still held in partitions that have ended
-  std::uint64_t available_bytes = 0; // total - reserved - draining, never below 0
+  std::uint64_t used_bytes = 0;       // held by processes in partitions, draining ones included
+  std::uint64_t reserved_bytes = 0;   // the limits of active partitions
+  std::uint64_t draining_bytes = 0;   // still held in partitions that have ended
+  std::uint64_t available_bytes = 0;  // total - reserved - draining, never below 0
   unsigned active_partitions = 0;
 
   double available_percent(std::uint64_t total) const;
@@ -99,12 +99,21 @@ class Registry {
   // One partition as list() shows it. Errors: kNotFound, with the reason (never existed, released).
   Result<PartitionInfo> find(std::string_view id);
 
+  // One line for each file of the caller's own that the last call could not use, and what to do.
+  const std::vector<std::string>& warnings() const { return warnings_; }
+
   // Admission's own sums for one device, from a list.
   static DeviceUse use_of(const Device& device, const std::vector<PartitionInfo>& partitions);
 
  private:
+  struct Look;  // everything in the state directory at one time
   explicit Registry(StateDir state) : state_(std::move(state)) {}
+  Result<Look> look();
+  void sweep(Look& look);
+  Result<PartitionInfo> admit(const CreateRequest& request, uid_t owner);
+
   StateDir state_;
+  std::vector<std::string> warnings_;
 };
 
 }  // namespace chronos

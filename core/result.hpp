@@ -10,17 +10,17 @@ namespace chronos {
 // What kind of failure it was: decides the exit status of the command line and the type of the
 // Python exception. The message says the rest.
 enum class ErrorCode {
-  kInvalid,       // the request itself is wrong (exit status 2)
-  kNoCapacity,    // not enough unreserved memory on the device (exit status 3)
-  kNotFound,      // no such partition
-  kNameInUse,     // the owner already has a partition of that name
-  kPermission,    // it belongs to somebody else
-  kExpired,       // its time is up, or it was released
-  kDamaged,       // a state file is truncated, garbage or of another version
-  kBusy,          // somebody holds the registry lock for too long
-  kNoDevice,      // no OpenCL, no such device, or a driver that crashes or hangs
-  kFull,          // no free slot in a partition, no space in the state directory
-  kSystem,        // a system call failed
+  kInvalid,     // the request itself is wrong (exit status 2)
+  kNoCapacity,  // not enough unreserved memory on the device (exit status 3)
+  kNotFound,    // no such partition
+  kNameInUse,   // the owner already has a partition of that name
+  kPermission,  // it belongs to somebody else
+  kExpired,     // its time is up, or it was released
+  kDamaged,     // a state file is truncated, garbage or of another version
+  kBusy,        // somebody holds the registry lock for too long
+  kNoDevice,    // no OpenCL, no such device, or a driver that crashes or hangs
+  kFull,        // no free slot in a partition, no space in the state directory
+  kSystem,      // a system call failed
 };
 
 struct Error {

@@ -29,7 +29,8 @@ Result<StateDir> StateDir::open() {
     UniqueFd fd = open_directory(named);
     if (!fd && errno == ENOENT && ::mkdir(named, 0700) == 0) {
       // Every user may add files, nobody may take away another's: as /tmp.
-      if (::chmod(named, 01777) != 0) return fail(ErrorCode::kSystem, "chmod: " + errno_text(errno));
+      if (::chmod(named, 01777) != 0)
+        return fail(ErrorCode::kSystem, "chmod: " + errno_text(errno));
       fd = open_directory(named);
     }
     if (!fd) {

@@ -1,0 +1,177 @@
+#include "core/attachment.hpp"
+
+#include <fmt/format.h>
+#include <sys/stat.h>
+
+#include <new>
+
+#include "core/partition_files.hpp"
+#include "core/slot_judge.hpp"
+
+namespace chronos {
+namespace {
+
+namespace ipc = boost::interprocess;
+
+// Lets Boost map a descriptor that we opened and checked ourselves. Never the one that is locked:
+// a mapping keeps the lock of its open file description alive in forked children.
+class OpenedFile {
+ public:
+  explicit OpenedFile(int fd) : fd_(fd) {}
+  ipc::mapping_handle_t get_mapping_handle() const {
+    return ipc::ipcdetail::mapping_handle_from_file_handle(fd_);
+  }
+
+ private:
+  int fd_;
+};
+
+Result<ipc::mapped_region> map(int fd, ipc::mode_t mode, std::size_t size) {
+  try {
+    return ipc::mapped_region(OpenedFile(fd), mode, 0, size);
+  } catch (const ipc::interprocess_exception& error) {
+    return fail(ErrorCode::kSystem, std::string("cannot be mapped: ") + error.what());
+  }
+}
+
+tl::unexpected<Error> about(const StateDir& state, const FileName& name, Error error) {
+  if (error.code != ErrorCode::kSystem) {
+    error.message = fmt::format("{}/{} {}", state.path(), name.text(), error.message);
+  }
+  return tl::unexpected<Error>(std::move(error));
+}
+
+std::uint64_t pack(SlotRef slot) { return std::uint64_t{slot.generation} << 32 | (slot.index + 1); }
+
+SlotRef unpack(std::uint64_t word) {
+  return {static_cast<std::uint32_t>(word) - 1, static_cast<std::uint32_t>(word >> 32)};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Attachment>> Attachment::attach(const StateDir& state, const Grant& grant) {
+  const FileName grant_name{grant.owner, grant.token, FileKind::kGrant};
+  const FileName ledger_name{grant.owner, grant.token, FileKind::kLedger};
+  uid_t owner = 0;
+  off_t size = 0;
+  auto grant_fd = open_file(state, grant_name, O_RDONLY, owner, size);
+  if (!grant_fd) return about(state, grant_name, std::move(grant_fd.error()));
+  if (owner != grant.creator || size != static_cast<off_t>(kGrantFileSize)) {
+    return about(state, grant_name, {ErrorCode::kDamaged, "was changed", ""});
+  }
+  auto ledger_fd = open_file(state, ledger_name, O_RDWR, owner, size);
+  if (!ledger_fd) return about(state, ledger_name, std::move(ledger_fd.error()));
+  if (size != static_cast<off_t>(sizeof(LedgerLayout))) {
+    return about(state, ledger_name, {ErrorCode::kDamaged, "is truncated", ""});
+  }
+  auto checked = read_ledger(state, grant);
+  if (!checked) return about(state, ledger_name, std::move(checked.error()));
+
+  std::unique_ptr<Attachment> self(new Attachment(grant, state.path(), ledger_name.text()));
+  struct stat st {};
+  ::fstat(ledger_fd->get(), &st);
+  self->ledger_device_ = st.st_dev;
+  self->ledger_inode_ = st.st_ino;
+  auto grant_region = map(grant_fd->get(), ipc::read_only, kGrantFileSize);
+  if (!grant_region) return about(state, grant_name, std::move(grant_region.error()));
+  auto ledger_region = map(ledger_fd->get(), ipc::read_write, sizeof(LedgerLayout));
+  if (!ledger_region) return about(state, ledger_name, std::move(ledger_region.error()));
+  self->grant_region_ = std::move(*grant_region);
+  self->ledger_region_ = std::move(*ledger_region);
+  auto* layout = static_cast<GrantLayout*>(self->grant_region_.get_address());
+  self->terms_ = {&layout->limit_bytes, &layout->ended, &layout->deadline_ns};
+  self->ledger_ = Ledger(static_cast<LedgerLayout*>(self->ledger_region_.get_address()));
+  return self;
+}
+
+// A program may have closed descriptors that are not its own and opened others under their
+// numbers: look before using one.
+bool Attachment::is_ledger(int fd) const {
+  struct stat st {};
+  return fd >= 0 && ::fstat(fd, &st) == 0 && st.st_dev == ledger_device_ &&
+         st.st_ino == ledger_inode_;
+}
+
+UniqueFd Attachment::open_ledger(int flags) const {
+  const std::string path = directory_ + "/" + ledger_name_;
+  UniqueFd fd(retry_eintr([&] { return ::open(path.c_str(), flags | O_NOFOLLOW | O_CLOEXEC); }));
+  return is_ledger(fd.get()) ? std::move(fd) : UniqueFd();
+}
+
+// Takes a slot for this process. nullptr when there is one, else why there is none.
+const char* Attachment::claim() {
+  std::lock_guard guard(claiming_);  // the slots' locks do not exclude threads of one process
+  if (slot_.load() != 0) return nullptr;
+  UniqueFd fd = open_ledger(O_RDWR);
+  if (!fd) {
+    return errno == EMFILE || errno == ENFILE ? "no file descriptor is left"
+                                              : "its ledger can no longer be opened";
+  }
+  const ProcessIdentity self = this_process();
+  KernelJudge judge(fd.get());
+  judge.before_first_claim_of(self);
+  ledger_.reclaim(judge);
+  for (std::size_t i = 0; i < kLedgerSlots; ++i) {
+    const auto owner = OwnerWord::unpack(ledger_.layout().slots[i].owner.load());
+    if (owner.state != SlotState::kFree || !try_lock_slot(fd.get(), i)) continue;
+    SlotRef slot;
+    if (ledger_.claim_slot(i, self, slot)) {
+      lock_fd_ = fd.release();
+      slot_.store(pack(slot));
+      return nullptr;
+    }
+    unlock_slot(fd.get(), i);
+  }
+  return "too many processes share it";
+}
+
+bool Attachment::reclaim() {
+  std::lock_guard guard(claiming_);
+  UniqueFd fresh;
+  if (!is_ledger(lock_fd_)) fresh = open_ledger(O_RDONLY);
+  const int fd = fresh ? fresh.get() : lock_fd_;
+  if (!is_ledger(fd)) return false;
+  KernelJudge judge(fd);
+  return ledger_.reclaim(judge);
+}
+
+Attachment::Outcome Attachment::charge(std::uint64_t size) {
+  std::uint64_t slot = slot_.load(std::memory_order_acquire);
+  if (slot == 0) {
+    if (const char* why = claim()) return {Verdict::kSlotLost, why};
+    slot = slot_.load();
+  }
+  const bool was_refused = refused_.load(std::memory_order_relaxed);
+  Verdict verdict = ledger_.charge(unpack(slot), size, terms_, was_refused);
+  if (verdict == Verdict::kOverLimit && size <= limit() && reclaim()) {
+    verdict = ledger_.charge(unpack(slot), size, terms_, true);
+  }
+  const bool refused = verdict != Verdict::kAdmitted;
+  if (refused != was_refused) refused_.store(refused, std::memory_order_relaxed);
+  if (verdict == Verdict::kSlotLost) return {verdict, "this process lost its place in it"};
+  return {verdict, nullptr};
+}
+
+void Attachment::credit(std::uint64_t size) {
+  const std::uint64_t slot = slot_.load(std::memory_order_acquire);
+  if (slot != 0) ledger_.credit(unpack(slot), size);
+}
+
+unsigned Attachment::sharers() const {
+  unsigned count = 0;
+  for (const LedgerSlot& slot : ledger_.layout().slots) {
+    count += OwnerWord::unpack(slot.owner.load()).state == SlotState::kLive ? 1 : 0;
+  }
+  return count;
+}
+
+void Attachment::after_fork() {
+  // Only closed, never unlocked: the lock is the parent's too.
+  if (is_ledger(lock_fd_)) ::close(lock_fd_);
+  lock_fd_ = -1;
+  slot_.store(0);
+  refused_.store(false);
+  new (&claiming_) std::mutex;  // a thread that does not exist here may have held it
+}
+
+}  // namespace chronos

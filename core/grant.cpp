@@ -1,0 +1,127 @@
+#include "core/grant.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstring>
+
+#include "core/clock.hpp"
+#include "core/posix.hpp"
+#include "core/registry.hpp"
+
+namespace chronos {
+namespace {
+
+BootId read_boot_id() {
+  BootId id{};
+  std::string text;
+  if (!read_small_file("/proc/sys/kernel/random/boot_id", text, 64)) return id;
+  std::erase_if(text, [](char c) { return c == '-' || c == '\n'; });
+  Token token;
+  if (parse_token(text, token)) id = token;
+  return id;
+}
+
+int hex_value(char c) {
+  if (c >= '0' && c <= '9') return c - '0';
+  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+  return -1;
+}
+
+// A text field of a file: must end within its room and be printable.
+template <std::size_t N>
+bool read_text(const char (&field)[N], std::string& out) {
+  const char* end = static_cast<const char*>(std::memchr(field, '\0', N));
+  if (end == nullptr) return false;
+  out.assign(field, end);
+  return std::none_of(out.begin(), out.end(),
+                      [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; });
+}
+
+tl::unexpected<Error> damaged(const char* what) { return fail(ErrorCode::kDamaged, what); }
+
+}  // namespace
+
+// FNV-1a. It finds damage, not malice: whoever owns the file can make it say anything anyway.
+std::uint64_t GrantLayout::compute_checksum() const {
+  std::uint64_t hash = 0xcbf29ce484222325;
+  const auto* bytes = reinterpret_cast<const unsigned char*>(this);
+  for (std::size_t i = 0; i < offsetof(GrantLayout, checksum); ++i) {
+    hash = (hash ^ bytes[i]) * 0x100000001b3;
+  }
+  return hash;
+}
+
+std::string Grant::id() const { return name.empty() ? number_id(number) : name; }
+
+std::string number_id(std::uint64_t number) { return fmt::format("partition_{:04}", number); }
+
+std::string token_text(const Token& token) {
+  std::string text;
+  for (std::uint8_t byte : token) text += fmt::format("{:02x}", byte);
+  return text;
+}
+
+bool parse_token(std::string_view text, Token& out) {
+  if (text.size() != 2 * out.size()) return false;
+  for (std::size_t i = 0; i < out.size(); ++i) {
+    int high = hex_value(text[2 * i]);
+    int low = hex_value(text[2 * i + 1]);
+    if (high < 0 || low < 0) return false;
+    out[i] = static_cast<std::uint8_t>(high << 4 | low);
+  }
+  return true;
+}
+
+const BootId& this_boot() {
+  static const BootId id = read_boot_id();
+  return id;
+}
+
+Result<Grant> validate(const GrantLayout& layout, const Token& token, uid_t name_uid,
+                       uid_t creator) {
+  if (layout.magic != GrantLayout::kMagic) return damaged("is not a grant");
+  if (layout.version != GrantLayout::kVersion) return damaged("is of another version");
+  if (layout.size != kGrantFileSize || layout.checksum != layout.compute_checksum()) {
+    return damaged("is garbled");
+  }
+  if (layout.boot_id != this_boot()) return fail(ErrorCode::kExpired, "is of an earlier boot");
+  if (layout.token != token || layout.owner_uid != name_uid) return damaged("bears another's name");
+  // Only root gives to others.
+  if (layout.owner_uid != creator && creator != 0) return damaged("is not its creator's to give");
+
+  Grant grant;
+  grant.token = layout.token;
+  grant.number = layout.number;
+  grant.owner = layout.owner_uid;
+  grant.creator = creator;
+  grant.creator_pid = layout.creator_pid;
+  grant.device_index = std::max(layout.device_index, -1);
+  grant.device_total_bytes = std::min(layout.device_total_bytes, kMaxBytes);
+  grant.fraction = layout.fraction;
+  grant.birth_ns = layout.birth_ns;
+  grant.duration_ns = layout.duration_ns;
+  grant.held = layout.held != 0;
+  grant.holder = {layout.creator_pid, layout.holder_pid_namespace, layout.holder_start_ticks};
+  if (!read_text(layout.name, grant.name) || !read_text(layout.device_key, grant.device_key) ||
+      !read_text(layout.device_name, grant.device_name) || grant.device_key.empty()) {
+    return damaged("has an unreadable text");
+  }
+  if (!grant.name.empty() && !check_name(grant.name)) return damaged("has an impossible name");
+  if (!std::isfinite(grant.fraction) || grant.fraction < 0)
+    return damaged("has an impossible share");
+  if (grant.number == 0) return damaged("has no number");
+
+  // A partition was not born in the future, and does not last for longer than one can be asked for.
+  constexpr std::uint64_t kLongest = kMaxDurationSeconds * kNanosPerSecond;
+  grant.birth_ns = std::min(grant.birth_ns, boot_now());
+  grant.duration_ns = std::min(grant.duration_ns, kLongest);
+  grant.deadline_ns = std::min(layout.deadline_ns.load(), grant.birth_ns + kLongest);
+  grant.limit_bytes = std::min(layout.limit_bytes.load(), kMaxBytes);
+  grant.ended = layout.ended.load() != 0;
+  return grant;
+}
+
+}  // namespace chronos

@@ -1,0 +1,79 @@
+// The files of partitions in the state directory: names, safe reading, atomic making.
+// Everything read here may be another user's and is checked as hostile input.
+#pragma once
+
+#include <sys/types.h>
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/grant.hpp"
+#include "core/posix.hpp"
+#include "core/registry.hpp"
+#include "core/result.hpp"
+#include "core/state_dir.hpp"
+
+namespace chronos {
+
+// chronos.<owner's uid>.<token>.<kind>
+enum class FileKind { kGrant, kLedger, kCounter, kTemporary };
+
+struct FileName {
+  uid_t uid = 0;
+  Token token{};
+  FileKind kind = FileKind::kGrant;
+
+  std::string text() const;
+  static std::optional<FileName> parse(std::string_view text);
+};
+
+Token random_token();
+
+// Every file of ours in the directory, in no order. Errors: kSystem.
+Result<std::vector<FileName>> scan(const StateDir& state);
+
+// Opens a regular file without following links and without ever blocking on a FIFO.
+// `owner` receives the owner by the kernel's word. Errors: kNotFound, kDamaged, kSystem.
+Result<UniqueFd> open_file(const StateDir& state, const FileName& name, int flags, uid_t& owner,
+                           off_t& size);
+
+// Errors: kNotFound (it went away meanwhile), kDamaged, kExpired (another boot's), kSystem.
+Result<Grant> read_grant(const StateDir& state, const FileName& name);
+
+// What a ledger says, believed as far as its reader may.
+struct LedgerUse {
+  bool ended = false;
+  bool any_live = false;  // a live process has a slot, with or without bytes
+  std::uint64_t used_bytes = 0, peak_bytes = 0, refusals = 0;
+  std::vector<ProcessUse> processes;
+};
+
+// Counts live processes only, and at most the grant's limit. Errors: as read_grant().
+Result<LedgerUse> read_ledger(const StateDir& state, const Grant& grant);
+
+// Makes a file of `size` bytes, with all its space taken, that starts with `head`, is owned by
+// `owner` and appears under its name in one instant, complete. Errors: kFull, kSystem.
+Result<void> make_file(const StateDir& state, const FileName& name, std::size_t size,
+                       std::string_view head, uid_t owner);
+
+void remove_file(const StateDir& state, const FileName& name);
+
+// Makes a partition's ledger and then, as the one step that counts, its grant.
+// Errors: kFull, kSystem.
+Result<void> make_partition(const StateDir& state, const FileName& grant,
+                            const GrantLayout& layout);
+
+// Ends a partition for good, by its creator or root in the grant, or by its owner in the ledger.
+// Errors: as read_grant(), kPermission.
+Result<void> end_grant(const StateDir& state, const FileName& grant);
+Result<void> end_ledger(const StateDir& state, const Grant& grant);
+
+// The highest number that a counter file says was given out; 0 if it is not what its name says.
+std::uint64_t read_counter(const StateDir& state, const FileName& name);
+// Remembers `number` in the caller's counter file, `own` if there is one yet.
+Result<void> write_counter(const StateDir& state, const std::optional<FileName>& own,
+                           std::uint64_t number);
+
+}  // namespace chronos
