@@ -1,6 +1,7 @@
 // What Chronos knows of an OpenCL device, and how one is told from another.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -30,5 +31,10 @@ struct Device {
 inline constexpr std::size_t kMaxDeviceKey = 191;
 std::string device_key(std::string_view uuid, std::string_view pci, std::string_view platform,
                        std::string_view name, unsigned ordinal);
+
+// 32 lower case hexadecimal digits that are not all 0: what counts as a UUID here.
+bool is_device_uuid(std::string_view text);
+// "0000:65:00.0", lower case; a domain of eight digits is accepted too.
+bool is_pci_address(std::string_view text);
 
 }  // namespace chronos

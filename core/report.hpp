@@ -1,6 +1,6 @@
-// What Chronos tells about partitions and devices, as JSON and as the text that scripts parse. Field
-// names, their order and their meaning are a promise to scripts. Pure functions but for the lookup
-// of user names; any thread.
+// What Chronos tells about partitions and devices, as JSON and as the text that scripts parse.
+// Field names, their order and their meaning are a promise to scripts. Pure functions but for the
+// lookup of user names; any thread.
 #pragma once
 
 #include <cstdint>
