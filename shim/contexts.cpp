@@ -23,9 +23,9 @@ struct RealOpenCl {
       : get_platform_info(real.clGetPlatformInfo),
         get_device_ids(real.clGetDeviceIDs),
         get_device_info(real.clGetDeviceInfo) {}
-  cl_api_clGetPlatformInfo get_platform_info;
-  cl_api_clGetDeviceIDs get_device_ids;
-  cl_api_clGetDeviceInfo get_device_info;
+  decltype(Table::clGetPlatformInfo) get_platform_info;
+  decltype(Table::clGetDeviceIDs) get_device_ids;
+  decltype(Table::clGetDeviceInfo) get_device_info;
 };
 
 // Needs process().mutex.
