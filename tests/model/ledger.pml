@@ -337,7 +337,9 @@ inline charge(n) {
         if
         :: over || tries == TRIES -> break
         :: else ->
+#ifndef MUTANT_RETRY_FOR_EVER
            tries++;
+#endif
            if
            :: tries == TRIES -> reclaim_all(); ok = 0
            :: else -> skip
@@ -362,7 +364,15 @@ inline is_dead(k) {  /* o = the owner word as read; each question is asked at it
 #ifdef MUTANT_CLAIMING_BY_PID
      STEP(gone = !pid_there[OWNER_PID(o)])
 #else
+     STEP(gone = !pid_there[OWNER_PID(o)]);
+#ifndef MUTANT_CLAIMING_BY_LOCK
+     if
+     :: gone -> skip
+     :: else -> STEP(gone = (locked[k] == 0))
+     fi
+#else
      STEP(gone = (locked[k] == 0))
+#endif
 #endif
   :: OWNER_STATE(o) == LIVE ->
 #ifdef MUTANT_LIVE_BY_LOCK
