@@ -1,7 +1,10 @@
 #include "core/slot_judge.hpp"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/stat.h>
+
+#include <cerrno>
 
 namespace chronos {
 namespace {
@@ -31,6 +34,8 @@ bool KernelJudge::lock_is_held(std::size_t index) {
   struct flock lock = slot_lock(F_RDLCK, index);
   return ::fcntl(fd_, F_OFD_GETLK, &lock) != 0 || lock.l_type != F_UNLCK;
 }
+
+bool KernelJudge::pid_is_gone(pid_t pid) { return ::kill(pid, 0) != 0 && errno == ESRCH; }
 
 Liveness KernelJudge::owner_lives(const ProcessIdentity& owner) {
   if (unclaimed_ && *unclaimed_ == owner) return Liveness::kDead;

@@ -22,6 +22,7 @@ class KernelJudge final : public SlotJudge {
   void before_first_claim_of(const ProcessIdentity& self) { unclaimed_ = self; }
 
   bool lock_is_held(std::size_t index) override;
+  bool pid_is_gone(pid_t pid) override;
   Liveness owner_lives(const ProcessIdentity& owner) override;
   Liveness owner_maps_ledger(const ProcessIdentity& owner) override;
 
