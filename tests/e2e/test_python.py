@@ -44,11 +44,11 @@ def partitioner():
     return Partitioner()
 
 
-def python(code, **kwargs):
+def python(code, interpreter=sys.executable, **kwargs):
     """A Python program of its own; its output."""
     env = {**os.environ, "PYTHONPATH": str(ROOT / "python")}
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code],
+        [interpreter, "-W", "error", "-c", code],
         env=env,
         stdout=subprocess.PIPE,
         text=True,
@@ -200,15 +200,20 @@ with chronos.Partitioner().create(0, 0.5, 60) as p:
 
 
 def test_a_forked_child_can_use_what_it_inherits(partitioner):
-    partition = partitioner.create(0, 0.25, 60)
-    child = os.fork()
-    if child == 0:
-        try:
-            partitioner.create(0, 0.25, 60)
-            os._exit(0 if partition.release() and len(partitioner.list()) == 1 else 1)
-        except BaseException:
-            os._exit(2)
+    code = """
+import os, chronos
+p = chronos.Partitioner()
+partition = p.create(0, 0.25, 60)
+child = os.fork()
+if child == 0:
+    p.create(0, 0.25, 60)
+    assert partition.release() and len(p.list()) == 1
+else:
     assert os.waitpid(child, 0)[1] == 0
+    assert partition.time_remaining == 0
+"""
+    python(code)
+    assert [p.partition_id for p in partitioner.list()] == ["partition_0002"]
 
 
 def test_many_threads(partitioner):
@@ -242,6 +247,7 @@ NAN, INFINITY, HUGE = float("nan"), float("inf"), 10**5000
     [0, 0.0, -0.0, -0.5, -1, 1.5, NAN, INFINITY, -INFINITY, 5e-324, 1e300, HUGE, -HUGE, 2, 50]
     + [2**46, Fraction(HUGE)]
     + ["", "0", "nan", "1e400", "12 parsecs", "0.5\0", "1GiB\n", "\ud800", "x" * 100_000, "½"],
+    ids=lambda value: type(value).__name__,
 )
 def test_bad_memory(partitioner, memory):
     with pytest.raises(chronos.InvalidRequest) as caught:
@@ -255,6 +261,7 @@ def test_bad_memory(partitioner, memory):
     "duration",
     [0, 0.0, -1, NAN, INFINITY, 1e300, 5e-324, HUGE, -HUGE, timedelta(0), timedelta(days=-1)]
     + [100 * 366 * 86400, "", "0", "12 parsecs", "1h\0", "\udcff", "-5", "1m1h"],
+    ids=lambda value: type(value).__name__,
 )
 def test_bad_duration(partitioner, duration):
     with pytest.raises(chronos.InvalidRequest) as caught:
@@ -263,7 +270,11 @@ def test_bad_duration(partitioner, duration):
     assert partitioner.list() == []
 
 
-@pytest.mark.parametrize("device", [-1, 99, 2**31 - 1, 2**31, 2**32, 2**64, -(2**31) - 1, HUGE])
+@pytest.mark.parametrize(
+    "device",
+    [-1, 99, 2**31 - 1, 2**31, 2**32, 2**64, -(2**31) - 1, HUGE],
+    ids=lambda value: type(value).__name__,
+)
 def test_unknown_devices(partitioner, device):
     with pytest.raises((chronos.NoDevice, chronos.InvalidRequest)):
         partitioner.create(device, 0.1, 60)
@@ -357,9 +368,7 @@ for call in (lambda: p.release("roots"), lambda: p.create(0, 0.1, 60, user="root
     except chronos.PermissionDenied as error:
         print(error.message)
 """
-    # From "/": the checkout may be closed to others, the library is passed by descriptor.
-    out = _as_nobody(code)
-    assert out.splitlines() == [
+    assert _as_nobody(code).splitlines() == [
         "['root']",
         "Permission denied: partition owned by root",
         "Permission denied: only administrators can create partitions for other users",
@@ -384,6 +393,7 @@ def _as_nobody(code):
         return python(
             f"import sys; sys.path.insert(0, {folder!r})\n"
             f"import os; os.environ['CHRONOS_LIBRARY'] = {str(installation)!r}\n" + code,
+            interpreter="/usr/bin/python3",  # one under /root would be closed to nobody
             user=65534,
             group=65534,
             extra_groups=[],
