@@ -542,7 +542,7 @@ kept = []
 try:
     for _ in range(64):
         kept.append(cl.Buffer(context, cl.mem_flags.READ_WRITE, 4 << 20))
-except MemoryError:
+except cl.MemoryError:
     pass
 print(len(kept))
 """
@@ -555,6 +555,7 @@ print(len(kept))
             timeout=60,
         )
         assert done.stdout == "16\n", done.stderr
+        assert "refused 4 MiB on device 0" in done.stderr
         assert partition.info().peak_bytes == 64 << 20
         assert partition.info().refusals > 0
 
