@@ -2,103 +2,18 @@
 
 from __future__ import annotations
 
-import math
-import numbers
 import os
 import warnings
 from dataclasses import dataclass, fields
-from datetime import timedelta
-from decimal import Decimal
 from types import TracebackType
-from typing import Any, Dict, List, Mapping, Optional, SupportsFloat, Type, TypeVar, Union
+from typing import Any, Dict, List, Mapping, Optional, Type, TypeVar, Union
 
 from . import _library
-from .errors import (
-    ChronosError,
-    ChronosWarning,
-    Expired,
-    InvalidRequest,
-    PartitionNotFound,
-)
+from ._arguments import Duration, Memory, device_number, duration_text, memory_text
+from ._arguments import optional_bytes, text_bytes
+from .errors import ChronosError, ChronosWarning, Expired, PartitionNotFound
 
-__all__ = ["DeviceStats", "Duration", "Memory", "Partition", "PartitionInfo", "Partitioner"]
-
-#: A share of a device (0.5; ``"50%"``) or a size (bytes as int; ``"4GiB"``).
-Memory = Union[float, int, str]
-#: Seconds, a ``timedelta``, or text such as ``"90s"``, ``"1h30m"``, ``"8h"``, ``"2d"``.
-Duration = Union[float, int, str, timedelta]
-
-_LARGEST_SHARE_LIKE_INT = 100
-
-
-def _number_text(what: str, value: SupportsFloat) -> str:
-    # The shortest decimal that is this number, without exponent, which libchronos does not read.
-    try:
-        number = float(value)
-    except OverflowError:
-        number = math.inf
-    if not math.isfinite(number):
-        raise InvalidRequest(f"invalid {what}: {number} is not a finite number")
-    return format(Decimal(repr(number)), "f")
-
-
-def _is_real(value: object) -> bool:
-    return isinstance(value, numbers.Real) and not isinstance(value, bool)
-
-
-def _memory_text(memory: object) -> str:
-    if isinstance(memory, str):
-        return memory
-    if not _is_real(memory):
-        raise TypeError(
-            f"memory must be a share (0.5), bytes (int) or text ('4GiB'), "
-            f"not {type(memory).__name__}"
-        )
-    if isinstance(memory, numbers.Integral):
-        count = int(memory)
-        if count == 1:
-            return "1"  # the whole device, as 1.0
-        if 1 < count <= _LARGEST_SHARE_LIKE_INT:
-            raise InvalidRequest(
-                f"invalid memory {count}: unclear whether it is percent or bytes",
-                f"say {count / 100} or '{count}%' for a share, or a size such as '{count}GiB'",
-            )
-        if not 0 < count < 2**46:
-            raise InvalidRequest("invalid memory: a size must be above 0 and below 64 TiB")
-        return f"{count}B"
-    assert isinstance(memory, numbers.Real)
-    return _number_text("memory", memory)
-
-
-def _duration_text(duration: object) -> str:
-    if isinstance(duration, str):
-        return duration
-    if isinstance(duration, timedelta):
-        return _number_text("duration", duration.total_seconds())
-    if not _is_real(duration):
-        raise TypeError(
-            f"duration must be seconds, a timedelta or text ('1h30m'), "
-            f"not {type(duration).__name__}"
-        )
-    assert isinstance(duration, numbers.Real)
-    return _number_text("duration", duration)
-
-
-def _optional_bytes(what: str, text: Optional[str]) -> Optional[bytes]:
-    return None if text is None else _text_bytes(what, text)
-
-
-def _text_bytes(what: str, text: object) -> bytes:
-    if not isinstance(text, str):
-        raise TypeError(f"{what} must be str, not {type(text).__name__}")
-    return _library.encode(what, text)
-
-
-def _device_number(device: object) -> int:
-    if isinstance(device, bool) or not isinstance(device, numbers.Integral):
-        raise TypeError(f"device must be int, not {type(device).__name__}")
-    return _library.Library.device(int(device))
-
+__all__ = ["DeviceStats", "Partition", "PartitionInfo", "Partitioner"]
 
 _T = TypeVar("_T", "PartitionInfo", "DeviceStats")
 
@@ -377,11 +292,11 @@ class Partitioner:
         """
         answer = self._library.call(
             "chronos_create",
-            _device_number(device),
-            _library.encode("memory", _memory_text(memory)),
-            _library.encode("duration", _duration_text(duration)),
-            _optional_bytes("user", user),
-            _optional_bytes("name", name),
+            device_number(device),
+            _library.encode("memory", memory_text(memory)),
+            _library.encode("duration", duration_text(duration)),
+            optional_bytes("user", user),
+            optional_bytes("name", name),
         )
         return Partition(_partition_info(answer))
 
@@ -407,7 +322,7 @@ class Partitioner:
             print(Partitioner().find("train").used_bytes)
         """
         return _partition_info(
-            self._library.call("chronos_find_json", _text_bytes("partition id", partition_id))
+            self._library.call("chronos_find_json", text_bytes("partition id", partition_id))
         )
 
     def release(self, partition_id: Union[str, Partition, PartitionInfo]) -> None:
@@ -422,7 +337,7 @@ class Partitioner:
         """
         if isinstance(partition_id, (Partition, PartitionInfo)):
             partition_id = partition_id.handle
-        self._library.call("chronos_release_json", _text_bytes("partition id", partition_id))
+        self._library.call("chronos_release_json", text_bytes("partition id", partition_id))
 
     def get_available(self, device: int = 0) -> float:
         """The share of a device that a new partition can get, in percent (0 to 100), rounded down
@@ -433,7 +348,7 @@ class Partitioner:
             if Partitioner().get_available(device=0) > 50:
                 ...
         """
-        answer = self._library.call("chronos_available_json", _device_number(device))
+        answer = self._library.call("chronos_available_json", device_number(device))
         return float(answer["available_percent"])
 
     def stats(self, refresh: bool = False) -> List[DeviceStats]:
