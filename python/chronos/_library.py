@@ -139,8 +139,11 @@ class Library:
 
 @functools.lru_cache(maxsize=None)
 def load() -> Library:
-    """Finds and loads, once, libchronos.so: CHRONOS_LIBRARY; else in the package (a wheel), in the build
-    folder of a source tree, or where the system's loader looks. Raises LibraryNotFound."""
+    """Finds and loads libchronos.so, once.
+
+    Looks at CHRONOS_LIBRARY; else in the package (a wheel), in the build folder of a source tree,
+    and where the system's loader looks. Raises LibraryNotFound.
+    """
     if sys.platform != "linux":
         raise LibraryNotFound("Chronos runs on Linux only")
     problems = []

@@ -72,6 +72,7 @@ def flat_installation(folder):
     shutil.copy(os.environ["CHRONOS_LIBRARY"], home / "libchronos.so")
     shutil.copy(BUILD / "libexec" / "chronos" / "chronos-probe", home)
     subprocess.run(
-        ["cc", "-shared", "-o", str(home / "libchronos_shim.so"), "-x", "c", "/dev/null"], check=True
+        ["cc", "-shared", "-o", str(home / "libchronos_shim.so"), "-x", "c", "/dev/null"],
+        check=True,
     )
     return home / "libchronos.so"
