@@ -33,6 +33,7 @@ bool KernelJudge::lock_is_held(std::size_t index) {
 }
 
 Liveness KernelJudge::owner_lives(const ProcessIdentity& owner) {
+  if (unclaimed_ && *unclaimed_ == owner) return Liveness::kDead;
   Liveness alive = liveness_of(owner);
   if (alive == Liveness::kAlive && only_uid_ && !may_run_as(owner.pid, *only_uid_)) {
     return Liveness::kDead;
@@ -41,10 +42,6 @@ Liveness KernelJudge::owner_lives(const ProcessIdentity& owner) {
 }
 
 Liveness KernelJudge::owner_maps_ledger(const ProcessIdentity& owner) {
-  if (unclaimed_ && unclaimed_->pid == owner.pid &&
-      unclaimed_->pid_namespace == owner.pid_namespace) {
-    return Liveness::kDead;
-  }
   return maps_file(owner.pid, device_, inode_);
 }
 

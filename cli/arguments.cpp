@@ -1,0 +1,111 @@
+#include "cli/arguments.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <memory>
+#include <utility>
+
+#include "core/text.hpp"
+
+namespace chronos::cli {
+
+namespace {
+
+// CLI11's help without what a reader does not need: types, REQUIRED, Needs, Excludes.
+class HelpFormatter : public CLI::Formatter {
+ public:
+  explicit HelpFormatter(std::string usage) : usage_(std::move(usage)) { column_width(26); }
+
+  std::string make_usage(const CLI::App* /*app*/, std::string name) const override {
+    return fmt::format("Usage: {} {}\n", name, usage_);
+  }
+  std::string make_option_opts(const CLI::Option* option) const override {
+    return option->get_items_expected_max() > 0 && option->nonpositional()
+               ? " " + option->get_type_name()
+               : "";
+  }
+
+ private:
+  std::string usage_;
+};
+
+}  // namespace
+
+Arguments::Arguments(const std::string& verb, const std::string& usage, const std::string& summary)
+    : verb_(verb), app_(summary, "chronos " + verb) {
+  app_.formatter(std::make_shared<HelpFormatter>(usage));
+  app_.set_help_flag("-h,--help", "Print this help");
+  app_.add_option("--color", color_, "Colour on a terminal: auto, always or never")
+      ->type_name("WHEN")
+      ->check(one_of({"auto", "always", "never"}));
+}
+
+void Arguments::add_json() { app_.add_flag("--json", json_, "Print JSON instead of text"); }
+
+std::optional<int> Arguments::parse(std::vector<std::string> arguments) {
+  std::reverse(arguments.begin(), arguments.end());  // as CLI11 wants them
+  try {
+    app_.parse(std::move(arguments));
+  } catch (const CLI::CallForHelp&) {
+    return print(app_.help());
+  } catch (const CLI::ParseError& error) {
+    return report_parse_error(error);
+  }
+  return std::nullopt;
+}
+
+int Arguments::report_parse_error(const CLI::ParseError& error) {
+  auto is_option = [](const std::string& text) { return text.size() > 1 && text[0] == '-'; };
+  std::string message = error.what();
+  std::vector<std::string> extras = app_.remaining();
+  auto option = std::find_if(extras.begin(), extras.end(), is_option);
+  if (option != extras.end()) {
+    // Before "memory is required", where it was meant for the memory.
+    message = "unknown option " + chronos::quoted(*option);
+  } else if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr && !extras.empty()) {
+    message = "unexpected argument " + chronos::quoted(extras[0]);
+  } else if (dynamic_cast<const CLI::ArgumentMismatch*>(&error) != nullptr) {
+    message = message.substr(0, message.find(':')) + " takes exactly one value";
+  }
+  return report({ErrorCode::kInvalid, message, help_hint(verb_)});
+}
+
+Screen Arguments::screen() const {
+  return Screen::of_stdout(color_ == "always"  ? ColorMode::kAlways
+                           : color_ == "never" ? ColorMode::kNever
+                                               : ColorMode::kAuto);
+}
+
+CLI::Validator one_of(std::vector<std::string> choices) {
+  auto check = [choices](std::string& value) -> std::string {
+    if (std::find(choices.begin(), choices.end(), value) != choices.end()) return {};
+    return fmt::format("{} is none of {}", chronos::quoted(value), fmt::join(choices, ", "));
+  };
+  return CLI::Validator(check, "");
+}
+
+std::string help_hint(std::string_view verb) { return fmt::format("see `chronos help {}`", verb); }
+
+Result<int> parse_device(std::string_view text) {
+  int number = 0;
+  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc() || end != text.data() + text.size() || text[0] == '-') {
+    return fail(ErrorCode::kInvalid,
+                fmt::format("invalid device {}: it is not a device number such as 0",
+                            chronos::quoted(text)),
+                "`chronos stats` lists the devices");
+  }
+  return number;
+}
+
+Result<Device> device_by_number(const Registry& registry, int number) {
+  Result<Inventory> inventory = load_inventory(registry.state());
+  if (!inventory) return pass_on(inventory);
+  Result<Device> device = find_device(*inventory, number);
+  if (!device) device.error().code = ErrorCode::kInvalid;
+  return device;
+}
+
+}  // namespace chronos::cli

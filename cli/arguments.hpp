@@ -1,0 +1,54 @@
+// The command line of one verb, on CLI11. Its errors become one line of ours.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "cli/output.hpp"
+#include "core/device.hpp"
+#include "core/inventory.hpp"
+#include "core/registry.hpp"
+
+namespace chronos::cli {
+
+class Arguments {
+ public:
+  // Every verb has --help and --color. `usage` is what follows "chronos <verb>" in the help.
+  Arguments(const std::string& verb, const std::string& usage, const std::string& summary);
+
+  CLI::App& app() { return app_; }
+  void add_json();
+  void add_examples(const std::string& text) { app_.footer(text); }
+
+  // Nothing where the verb shall go on; else the exit status: help was asked for, or the error has
+  // been reported.
+  std::optional<int> parse(std::vector<std::string> arguments);
+
+  bool json() const { return json_; }
+  Screen screen() const;
+
+ private:
+  int report_parse_error(const CLI::ParseError& error);
+
+  std::string verb_;
+  CLI::App app_;
+  std::string color_ = "auto";
+  bool json_ = false;
+};
+
+// For an option with a few words to choose from.
+CLI::Validator one_of(std::vector<std::string> choices);
+
+// "see `chronos help create`"
+std::string help_hint(std::string_view verb);
+
+// The number of a device as people write it. Errors: kInvalid.
+Result<int> parse_device(std::string_view text);
+
+// A device of this machine by its number. An unknown number is kInvalid: the request is wrong, not
+// the machine. Errors: kInvalid, kNoDevice (no OpenCL at all), kSystem.
+Result<Device> device_by_number(const Registry& registry, int number);
+
+}  // namespace chronos::cli

@@ -1,0 +1,130 @@
+// `chronos`: finds the verb and hands it its arguments.
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <array>
+#include <exception>
+#include <string_view>
+
+#include "cli/arguments.hpp"
+#include "cli/verbs.hpp"
+#include "core/text.hpp"
+
+namespace chronos::cli {
+namespace {
+
+struct Verb {
+  std::string_view name, arguments, summary;
+  int (*run)(const Invocation&);
+};
+
+constexpr std::array kVerbs = {
+    Verb{"create", "<device> <memory> <duration> [--user U] [--name ID]",
+         "reserve memory of a device for a time", create_verb},
+    Verb{"list", "", "show the partitions of all users", list_verb},
+    Verb{"release", "<id>", "end a partition before its time is up", release_verb},
+    Verb{"stats", "[--refresh]", "show every device and its use", stats_verb},
+    Verb{"available", "<device>", "print the percentage that is still free", available_verb},
+    Verb{"run", "[--partition ID] -- CMD...", "run a program inside of a partition", run_verb},
+};
+
+std::string overview() {
+  std::string out =
+      "chronos: time-limited partitions of GPU memory\n\n"
+      "Usage: chronos <command> [options]\n\n";
+  for (const Verb& verb : kVerbs) {
+    std::string_view gap = verb.arguments.empty() ? "" : " ";
+    out +=
+        fmt::format("  chronos {}{}{}\n      {}\n", verb.name, gap, verb.arguments, verb.summary);
+  }
+  out +=
+      "  chronos help [command]\n      print this help, or that of a command\n"
+      "  chronos --version\n\n"
+      "Examples:\n"
+      "  chronos create 0 0.5 3600              half of device 0 for an hour\n"
+      "  chronos create 0 4GiB 8h --name train  four GiB for eight hours, known as `train`\n"
+      "  chronos run --partition train -- python3 train.py\n"
+      "  chronos run --device 0 --memory 2GiB --duration 30m -- ./simulate\n"
+      "  chronos release train\n\n"
+      "Printing commands take --json, and --color auto|always|never.\n"
+      "Environment: CHRONOS_PARTITION, CHRONOS_STATE_DIR, CHRONOS_LOG, NO_COLOR.\n"
+      "Exit status: 0 done, 1 refused or failed, 2 bad usage, 3 no capacity.\n";
+  return out;
+}
+
+const Verb* find_verb(std::string_view name) {
+  for (const Verb& verb : kVerbs) {
+    if (verb.name == name) return &verb;
+  }
+  return nullptr;
+}
+
+int unknown_verb(std::string_view name) {
+  bool option = name.substr(0, 1) == "-";
+  return report({ErrorCode::kInvalid,
+                 fmt::format("unknown {} {}", option ? "option" : "command", chronos::quoted(name)),
+                 "see `chronos help`"});
+}
+
+int help(const Invocation& invocation) {
+  if (invocation.arguments.empty()) return print(overview());
+  const std::string& name = invocation.arguments.front();
+  const Verb* verb = find_verb(name);
+  if (verb != nullptr) return verb->run({{"--help"}, invocation.signals});
+  if (name == "help" || name == "-h" || name == "--help") return print(overview());
+  return unknown_verb(name);
+}
+
+// `--color WHEN` may stand before the verb; it is handed on behind it.
+std::vector<std::string> take_leading_color(std::vector<std::string>& arguments) {
+  std::size_t count = 0;
+  while (count < arguments.size() && arguments[count].rfind("--color", 0) == 0) {
+    count += arguments[count] == "--color" ? 2 : 1;
+  }
+  auto end = arguments.begin() + static_cast<std::ptrdiff_t>(std::min(count, arguments.size()));
+  std::vector<std::string> taken(arguments.begin(), end);
+  arguments.erase(arguments.begin(), end);
+  return taken;
+}
+
+int dispatch(std::vector<std::string> arguments, const InheritedSignals& signals) {
+  std::vector<std::string> color = take_leading_color(arguments);
+  if (arguments.empty()) {
+    return report({ErrorCode::kInvalid, "no command given", "see `chronos help`"});
+  }
+  std::string name = arguments.front();
+  arguments.erase(arguments.begin());
+  if (name == "--version" || name == "-V" || name == "version") {
+    return print("chronos " CHRONOS_VERSION "\n");
+  }
+  if (name == "help" || name == "-h" || name == "--help") return help({arguments, signals});
+  const Verb* verb = find_verb(name);
+  if (verb == nullptr) return unknown_verb(name);
+  arguments.insert(arguments.begin(), color.begin(), color.end());
+  return verb->run({arguments, signals});
+}
+
+// Where a standard descriptor is closed, a file of ours must not get its number and be written to.
+// Opened the wrong way round, so that reading or writing it stays an error.
+void occupy_standard_descriptors() {
+  for (int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    if (::fcntl(fd, F_GETFD) == -1) {
+      ::open("/dev/null", (fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) | O_CLOEXEC);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace chronos::cli
+
+int main(int argc, char** argv) {
+  using namespace chronos::cli;
+  occupy_standard_descriptors();
+  InheritedSignals signals = InheritedSignals::take_over();
+  try {
+    return dispatch({argv + std::min(argc, 1), argv + argc}, signals);
+  } catch (const std::exception& error) {  // memory ran out; our own code throws nothing
+    return report({chronos::ErrorCode::kSystem, error.what(), {}});
+  }
+}

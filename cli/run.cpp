@@ -1,0 +1,328 @@
+#include <fmt/format.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <climits>
+#include <memory>
+
+#include "cli/arguments.hpp"
+#include "cli/environment.hpp"
+#include "cli/supervisor.hpp"
+#include "cli/verbs.hpp"
+#include "core/paths.hpp"
+#include "core/text.hpp"
+#include "core/units.hpp"
+#include "core/users.hpp"
+
+namespace chronos::cli {
+namespace {
+
+struct RunArguments {
+  std::string partitions, device, memory, duration, name;
+  std::string on_expiry = "refuse", warn_before = "5m", grace = "10s";
+  bool partitions_given = false, device_given = false, name_given = false, warn_given = false;
+  std::vector<std::string> command;
+};
+
+// The partitions that the program runs in.
+struct Scope {
+  std::vector<PartitionInfo> partitions;
+  bool implicit = false;   // nobody named them: the shim looks its user's own up
+  bool ephemeral = false;  // made for this command
+};
+
+// Ends what was made for this command, on every way out of it.
+class EphemeralPartition {
+ public:
+  EphemeralPartition(Registry& registry, const Scope& scope)
+      : registry_(registry), handle_(scope.ephemeral ? scope.partitions.front().handle() : "") {}
+  ~EphemeralPartition() {
+    if (handle_.empty()) return;
+    Result<PartitionInfo> released = registry_.release(handle_);
+    // Its time may be up, or somebody may have been quicker.
+    if (!released && released.error().code != ErrorCode::kNotFound) report(released.error());
+  }
+  EphemeralPartition(const EphemeralPartition&) = delete;
+  EphemeralPartition& operator=(const EphemeralPartition&) = delete;
+
+ private:
+  Registry& registry_;
+  std::string handle_;
+};
+
+std::uint64_t boottime_ns() {
+  timespec now{};
+  ::clock_gettime(CLOCK_BOOTTIME, &now);
+  return static_cast<std::uint64_t>(now.tv_sec) * kNanosPerSecond +
+         static_cast<std::uint64_t>(now.tv_nsec);
+}
+
+// As parse_duration(), and "0".
+Result<std::uint64_t> parse_wait(const std::string& text) {
+  if (text == "0" || text == "0s") return 0;
+  return parse_duration(text);
+}
+
+Result<ExpiryPolicy> parse_policy(const RunArguments& given) {
+  ExpiryPolicy policy;
+  policy.action = given.on_expiry == "kill"        ? OnExpiry::kKill
+                  : given.on_expiry == "terminate" ? OnExpiry::kTerminate
+                                                   : OnExpiry::kRefuse;
+  Result<std::uint64_t> warn = parse_wait(given.warn_before);
+  if (!warn) return pass_on(warn);
+  Result<std::uint64_t> grace = parse_wait(given.grace);
+  if (!grace) return pass_on(grace);
+  policy.warn_before_ns = *warn;
+  policy.warn_if_short = given.warn_given;
+  policy.grace_ns = *grace;
+  return policy;
+}
+
+Result<void> check_usable(const PartitionInfo& partition) {
+  if (partition.owner != ::geteuid()) {
+    return fail(ErrorCode::kPermission,
+                "Permission denied: partition owned by " + user_name(partition.owner));
+  }
+  if (partition.state != PartitionState::kActive) {
+    return fail(ErrorCode::kExpired, "Partition " + partition.id + " has ended",
+                "create another one, or name one that `chronos list` shows");
+  }
+  return {};
+}
+
+Result<Scope> named_partitions(Registry& registry, std::string_view list) {
+  Scope scope;
+  while (!list.empty()) {
+    std::size_t end = std::min(list.find(','), list.size());
+    std::string_view id = list.substr(0, end);
+    list.remove_prefix(std::min(end + 1, list.size()));
+    if (id.empty()) continue;
+    Result<PartitionInfo> partition = registry.find(id);
+    if (!partition) return pass_on(partition);
+    Result<void> usable = check_usable(*partition);
+    if (!usable) return pass_on(usable);
+    bool twice =
+        std::any_of(scope.partitions.begin(), scope.partitions.end(),
+                    [&](const PartitionInfo& other) { return other.token == partition->token; });
+    if (!twice) scope.partitions.push_back(std::move(*partition));
+  }
+  if (scope.partitions.empty()) {
+    return fail(ErrorCode::kInvalid, "no partition named", "`chronos list` shows their ids");
+  }
+  return scope;
+}
+
+// Of several on one device the oldest, as the shim chooses.
+Result<Scope> own_partitions(Registry& registry) {
+  Result<std::vector<PartitionInfo>> all = registry.list();
+  if (!all) return pass_on(all);
+  Scope scope;
+  scope.implicit = true;
+  for (PartitionInfo& partition : *all) {
+    if (!check_usable(partition)) continue;
+    bool has_older = std::any_of(
+        scope.partitions.begin(), scope.partitions.end(),
+        [&](const PartitionInfo& other) { return other.device_key == partition.device_key; });
+    if (!has_older) scope.partitions.push_back(std::move(partition));
+  }
+  if (scope.partitions.empty()) {
+    return fail(ErrorCode::kNotFound, "no partition of " + user_name(::geteuid()) + " is active",
+                "make one with `chronos create`, or for this command with "
+                "--device D --memory M --duration T");
+  }
+  return scope;
+}
+
+Result<Scope> partition_for_command(Registry& registry, const RunArguments& given) {
+  if (given.device.empty() || given.memory.empty() || given.duration.empty()) {
+    return fail(ErrorCode::kInvalid, "--device, --memory and --duration go together",
+                help_hint("run"));
+  }
+  Result<int> number = parse_device(given.device);
+  if (!number) return pass_on(number);
+  CreateRequest request;
+  request.held = true;
+  Result<MemoryAmount> memory = parse_memory(given.memory);
+  if (!memory) return pass_on(memory);
+  request.memory = *memory;
+  Result<std::uint64_t> duration = parse_duration(given.duration);
+  if (!duration) return pass_on(duration);
+  request.duration_ns = *duration;
+  if (given.name_given) {
+    Result<void> checked = check_name(given.name);
+    if (!checked) return pass_on(checked);
+    request.name = given.name;
+  }
+  Result<Device> device = device_by_number(registry, *number);
+  if (!device) return pass_on(device);
+  request.device = *device;
+  Result<PartitionInfo> partition = registry.create(request);
+  if (!partition) return pass_on(partition);
+  Scope scope;
+  scope.ephemeral = true;
+  scope.partitions.push_back(std::move(*partition));
+  return scope;
+}
+
+Result<Scope> find_scope(Registry& registry, const RunArguments& given) {
+  if (given.device_given) return partition_for_command(registry, given);
+  if (given.partitions_given) return named_partitions(registry, given.partitions);
+  const char* inherited = trusted_env("CHRONOS_PARTITION");
+  if (inherited != nullptr && *inherited != '\0') return named_partitions(registry, inherited);
+  return own_partitions(registry);
+}
+
+Result<std::string> usable_shim_path() {
+  std::string shim = shim_path();
+  if (shim.empty()) {
+    return fail(ErrorCode::kSystem, "libchronos_shim.so is missing from this installation",
+                "it belongs beside `chronos`, in lib/; install Chronos again");
+  }
+  // Neither LD_PRELOAD nor OPENCL_LAYERS has a way to quote.
+  if (shim.find_first_of(": \t\n") != std::string::npos) {
+    return fail(ErrorCode::kSystem, fmt::format("cannot preload {}", chronos::quoted(shim)),
+                "install Chronos where the path has neither blanks nor colons");
+  }
+  return shim;
+}
+
+ChildCommand child_command(const RunArguments& given, const Scope& scope, const Registry& registry,
+                           std::string shim) {
+  ShimEnvironment settings;
+  settings.shim = std::move(shim);
+  if (!scope.implicit) {
+    std::string handles;
+    for (const PartitionInfo& partition : scope.partitions) {
+      handles += (handles.empty() ? "" : ",") + partition.handle();
+    }
+    settings.partitions = handles;
+  }
+  const char* state_dir = trusted_env("CHRONOS_STATE_DIR");
+  if (state_dir != nullptr && *state_dir != '\0' && *state_dir != '/') {
+    // The program may change its directory before it first uses OpenCL.
+    char resolved[PATH_MAX];
+    if (::realpath(registry.state().path().c_str(), resolved) != nullptr) {
+      settings.state_dir = resolved;
+    }
+  }
+  return {given.command, shim_environment(own_environment(), settings)};
+}
+
+std::function<Standing()> look_at(Registry& registry, const PartitionInfo& partition) {
+  return [&registry, handle = partition.handle()]() -> Standing {
+    Result<PartitionInfo> now = registry.find(handle);
+    if (now && now->state == PartitionState::kActive) {
+      return {Standing::Kind::kActive, now->remaining_ns};
+    }
+    bool gone =
+        now || now.error().code == ErrorCode::kNotFound || now.error().code == ErrorCode::kExpired;
+    return {gone ? Standing::Kind::kReleased : Standing::Kind::kUnknown, 0};
+  };
+}
+
+Result<int> supervise(Registry& registry, const Scope& scope, const RunArguments& given,
+                      ExpiryPolicy policy, const InheritedSignals& signals,
+                      const std::string& shim) {
+  policy.end_with_last = scope.implicit;
+  std::vector<WatchedPartition> watched;
+  std::vector<std::string> tokens;
+  for (const PartitionInfo& partition : scope.partitions) {
+    watched.push_back({partition.id, partition.duration_ns, partition.remaining_ns,
+                       look_at(registry, partition)});
+    tokens.push_back(partition.token);
+  }
+  Supervisor supervisor(Expiry(policy, std::move(watched), boottime_ns()), policy, signals,
+                        registry.state().path(), std::move(tokens));
+  return supervisor.run(child_command(given, scope, registry, shim));
+}
+
+Result<int> run(const RunArguments& given, const InheritedSignals& signals) {
+  if (given.command.empty()) {
+    return fail(ErrorCode::kInvalid, "no program to run", help_hint("run"));
+  }
+  Result<ExpiryPolicy> policy = parse_policy(given);
+  if (!policy) return pass_on(policy);
+  Result<std::string> shim = usable_shim_path();
+  if (!shim) return pass_on(shim);
+  Result<Registry> registry = Registry::open();
+  if (!registry) return pass_on(registry);
+  Result<Scope> scope = find_scope(*registry, given);
+  if (!scope) return pass_on(scope);
+  EphemeralPartition ephemeral(*registry, *scope);
+  return supervise(*registry, *scope, given, *policy, signals, *shim);
+}
+
+// The program's own arguments are none of ours: the command begins behind "--", or with the first
+// argument that is neither an option nor the value of one.
+std::vector<std::string> take_command(const CLI::App& app, std::vector<std::string>& arguments) {
+  std::size_t at = 0;
+  while (at < arguments.size()) {
+    const std::string& argument = arguments[at];
+    if (argument == "--" || argument.size() < 2 || argument[0] != '-') break;
+    const CLI::Option* option = app.get_option_no_throw(argument);
+    at += option != nullptr && option->get_items_expected_max() > 0 ? 2 : 1;
+  }
+  at = std::min(at, arguments.size());
+  auto begin = arguments.begin() + static_cast<std::ptrdiff_t>(at);
+  bool marked = begin != arguments.end() && *begin == "--";
+  std::vector<std::string> command(begin + (marked ? 1 : 0), arguments.end());
+  arguments.erase(begin, arguments.end());
+  return command;
+}
+
+}  // namespace
+
+int run_verb(const Invocation& invocation) {
+  RunArguments given;
+  Arguments arguments("run", "[options] [--] program [arguments]",
+                      "Run a program inside of a partition.");
+  CLI::App& app = arguments.app();
+  CLI::Option* partition =
+      app.add_option("--partition", given.partitions,
+                     "Ids or names, separated by commas; without it CHRONOS_PARTITION,\n"
+                     "and without that your own partitions")
+          ->type_name("ID");
+  CLI::Option* device =
+      app.add_option("--device", given.device, "Make a partition for this program on this device")
+          ->type_name("D");
+  CLI::Option* memory =
+      app.add_option("--memory", given.memory, "Its share or size")->type_name("M");
+  CLI::Option* duration =
+      app.add_option("--duration", given.duration, "Its duration")->type_name("T");
+  CLI::Option* name = app.add_option("--name", given.name, "Its name")->type_name("ID");
+  app.add_option("--on-expiry", given.on_expiry,
+                 "When the time is up: refuse new allocations (the default),\n"
+                 "terminate, or kill the program and all that it has started")
+      ->type_name("ACTION")
+      ->check(one_of({"refuse", "terminate", "kill"}));
+  CLI::Option* warn = app.add_option("--warn-before", given.warn_before,
+                                     "Say on stderr that the end is near; 0 for never (5m)")
+                          ->type_name("T");
+  app.add_option("--grace", given.grace, "Time between SIGTERM and SIGKILL (10s)")->type_name("T");
+  for (CLI::Option* option : {memory, duration, name}) option->needs(device);
+  partition->excludes(device);
+  arguments.add_examples(
+      "Examples:\n"
+      "  chronos run --partition train -- python3 train.py\n"
+      "  chronos run --device 0 --memory 2GiB --duration 30m --on-expiry terminate -- ./simulate\n"
+      "\n"
+      "Exit status: the program's own, 128 + n if signal n ended it; 124 if the time was up and\n"
+      "the program was ended, 125 if Chronos failed, 126 if the program cannot be executed, 127\n"
+      "if it was not found.");
+  std::vector<std::string> options = invocation.arguments;
+  given.command = take_command(app, options);
+  if (auto status = arguments.parse(options)) return *status == kDone ? kDone : kRunFailed;
+  given.partitions_given = partition->count() > 0;
+  given.device_given = device->count() > 0;
+  given.name_given = name->count() > 0;
+  given.warn_given = warn->count() > 0;
+
+  Result<int> status = run(given, invocation.signals);
+  if (status) return *status;
+  report(status.error());
+  return kRunFailed;
+}
+
+}  // namespace chronos::cli

@@ -1,0 +1,114 @@
+#include "cli/stats.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "cli/arguments.hpp"
+#include "cli/json.hpp"
+#include "cli/table.hpp"
+#include "cli/verbs.hpp"
+#include "core/units.hpp"
+
+namespace chronos::cli {
+namespace {
+
+std::string known(const std::string& text) { return text.empty() ? "unknown" : printable(text); }
+
+}  // namespace
+
+std::string stats_text(const std::vector<DeviceStanding>& devices, const Screen& screen) {
+  std::string out = "Device statistics:\n=================\n";
+  for (const auto& [device, use] : devices) {
+    if (device.index > 0) out += '\n';
+    out += fmt::format(
+        "Device {}: {}\n"
+        "  Type: {}\n"
+        "  Vendor: {}\n"
+        "  OpenCL version: {}\n"
+        "  Memory:\n"
+        "    Total: {} MB\n"
+        "    Used: {} MB\n"
+        "    Available: {} MB\n"
+        "    Usage: {}%\n"
+        "  Chronos management:\n"
+        "    Active partitions: {}\n",
+        device.index, styled(screen, Style::kBold, known(device.name)), to_string(device.type),
+        known(device.vendor), known(device.opencl_version), legacy_megabytes(device.total_bytes),
+        legacy_megabytes(use.used_bytes), legacy_megabytes(use.available_bytes),
+        percent_of(use.used_bytes, device.total_bytes), use.active_partitions);
+  }
+  return out;
+}
+
+std::string stats_table(const std::vector<DeviceStanding>& devices, const Screen& screen) {
+  using Align = Table::Align;
+  Table table({{"DEVICE", Align::kRight},
+               {"NAME", Align::kLeft, 10},
+               {"TYPE", Align::kLeft},
+               {"TOTAL", Align::kRight},
+               {"USED", Align::kRight},
+               {"USE", Align::kLeft},
+               {"RESERVED", Align::kRight},
+               {"DRAINING", Align::kRight},
+               {"AVAILABLE", Align::kRight},
+               {"PARTITIONS", Align::kRight}});
+  for (const auto& [device, use] : devices) {
+    bool nearly_full = use.used_bytes > device.total_bytes / 10 * 9;
+    table.add({{fmt::format("{}", device.index), Style::kBold},
+               {known(device.name), Style::kBold},
+               {to_string(device.type)},
+               {format_bytes(device.total_bytes)},
+               {format_bytes(use.used_bytes)},
+               {bar(screen, use.used_bytes, device.total_bytes, kBarCells),
+                nearly_full ? Style::kRed : Style::kGreen},
+               {format_bytes(use.reserved_bytes)},
+               {format_bytes(use.draining_bytes),
+                use.draining_bytes > 0 ? Style::kYellow : Style::kPlain},
+               {format_bytes(use.available_bytes)},
+               {fmt::format("{}", use.active_partitions)}});
+  }
+  bool any_draining = std::any_of(devices.begin(), devices.end(), [](const DeviceStanding& one) {
+    return one.use.draining_bytes > 0;
+  });
+  if (!any_draining) table.hide("DRAINING");
+  if (screen.width < kWideEnoughForBars) table.hide("USE");
+  return table.render(screen);
+}
+
+int stats_verb(const Invocation& invocation) {
+  bool refresh = false;
+  Arguments arguments("stats", "[options]",
+                      "Show every OpenCL device and how much of it is in use.");
+  arguments.app().add_flag("--refresh", refresh,
+                           "Ask the drivers again instead of using what is remembered");
+  arguments.add_json();
+  arguments.add_examples(
+      "Used is what programs in partitions hold; Available is what a new partition can get.");
+  if (auto status = arguments.parse(invocation.arguments)) return *status;
+
+  Result<Registry> registry = Registry::open();
+  if (!registry) return report(registry.error());
+  Result<Inventory> inventory =
+      load_inventory(registry->state(), refresh ? Look::kAgain : Look::kRemembered);
+  if (!inventory) return report(inventory.error());
+  Result<std::vector<PartitionInfo>> partitions = registry->list();
+  if (!partitions) return report(partitions.error());
+  print_warning_lines(inventory->warnings);
+  print_warning_lines(registry->warnings());
+
+  std::vector<DeviceStanding> devices;
+  for (const Device& device : inventory->devices) {
+    devices.push_back({device, Registry::use_of(device, *partitions)});
+  }
+  if (arguments.json()) {
+    Json json = json_answer();
+    json["devices"] = Json::array();
+    for (const auto& [device, use] : devices) json["devices"].push_back(device_json(device, use));
+    return print(to_text(json));
+  }
+  Screen screen = arguments.screen();
+  return print(screen.terminal ? stats_table(devices, screen) : stats_text(devices, screen));
+}
+
+}  // namespace chronos::cli

@@ -1,0 +1,76 @@
+// Runs one program, passes signals and the terminal through, and ends its whole process tree when
+// its partition's time is up and the policy says so.
+//
+// The caller becomes a subreaper. One thread, one Supervisor at a time; while it runs, signals are
+// blocked and read from a descriptor, and they stay blocked after it, so that the caller can tidy
+// up. State changes of partitions are noticed through inotify where
+// they touch a file, and at the latest with a look each second.
+#pragma once
+
+#include <signal.h>
+#include <sys/signalfd.h>
+#include <sys/types.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "cli/expiry.hpp"
+#include "cli/signals.hpp"
+#include "core/posix.hpp"
+#include "core/result.hpp"
+
+namespace chronos::cli {
+
+struct ChildCommand {
+  std::vector<std::string> arguments;    // [0] is looked for in PATH
+  std::vector<std::string> environment;  // NAME=value
+};
+
+class Supervisor {
+ public:
+  // `watch_directory` holds the files of the partitions, whose names contain one of `tokens`.
+  Supervisor(Expiry expiry, const ExpiryPolicy& policy, const InheritedSignals& signals,
+             const std::string& watch_directory, std::vector<std::string> tokens);
+  Supervisor(const Supervisor&) = delete;
+  Supervisor& operator=(const Supervisor&) = delete;
+
+  // The exit status for the whole command: the program's own (128 + n for signal n), 124 if it was
+  // ended because the time was up, 126 or 127 if it could not be started (has been reported).
+  // Errors: kSystem, nothing has been started.
+  Result<int> run(const ChildCommand& command);
+
+ private:
+  Result<void> prepare();
+  Result<void> spawn(const ChildCommand& command);
+  [[noreturn]] void become(const ChildCommand& command, int report_fd) const;
+
+  void arm_timer();
+  void read_signals();
+  void forward(const signalfd_siginfo& signal);
+  bool read_watch();
+  void reap();
+  void stop_with_child();
+  enum class Stop { kNotStopped, kContinued, kTimeIsUp };
+  Stop stop_self(std::optional<std::uint64_t> wake_ns);
+  void advance(bool look_at_all);
+  void begin_ending();
+  int finish_ending();
+
+  Expiry expiry_;
+  ExpiryPolicy policy_;
+  InheritedSignals signals_;
+  std::string watch_directory_;
+  std::vector<std::string> tokens_;
+
+  UniqueFd signal_fd_, timer_fd_, watch_fd_;
+  sigset_t blocked_{};
+  pid_t child_ = 0;
+  std::optional<int> child_status_;  // as waitpid() gives it, once the program has ended
+  bool child_stopped_ = false;
+  bool any_child_left_ = true;
+  std::optional<std::uint64_t> kill_at_ns_;  // set once the program is being ended
+};
+
+}  // namespace chronos::cli

@@ -1,0 +1,25 @@
+// The verbs of `chronos`, one file each. main.cpp picks one by name.
+//
+// A verb parses its own arguments, prints, and returns the exit status of the process.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "cli/signals.hpp"
+
+namespace chronos::cli {
+
+struct Invocation {
+  std::vector<std::string> arguments;  // those behind the verb
+  InheritedSignals signals;
+};
+
+int create_verb(const Invocation& invocation);
+int list_verb(const Invocation& invocation);
+int release_verb(const Invocation& invocation);
+int stats_verb(const Invocation& invocation);
+int available_verb(const Invocation& invocation);
+int run_verb(const Invocation& invocation);
+
+}  // namespace chronos::cli
