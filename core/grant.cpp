@@ -56,6 +56,12 @@ std::uint64_t GrantLayout::compute_checksum() const {
 
 std::string Grant::id() const { return name.empty() ? number_id(number) : name; }
 
+bool matches(const Grant& grant, std::string_view id) {
+  const std::size_t at = id.find('@');
+  if (at != std::string_view::npos) return token_text(grant.token) == id.substr(at + 1);
+  return !id.empty() && (id == grant.name || id == number_id(grant.number));
+}
+
 std::string number_id(std::uint64_t number) { return fmt::format("partition_{:04}", number); }
 
 std::string token_text(const Token& token) {

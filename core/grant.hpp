@@ -73,6 +73,9 @@ struct Grant {
   std::string id() const;  // the name, else partition_0001
 };
 
+// Whether `id` (a name, a number's id, or a handle "id@token") means this grant.
+bool matches(const Grant& grant, std::string_view id);
+
 std::string number_id(std::uint64_t number);          // 1 -> "partition_0001"
 std::string token_text(const Token& token);           // 32 hexadecimal digits
 bool parse_token(std::string_view text, Token& out);  // exactly that

@@ -70,14 +70,6 @@ PartitionInfo describe(const Grant& grant, const LedgerUse& use, PartitionState 
   return info;
 }
 
-// How well an id that somebody wrote fits a grant: 0 not at all.
-bool matches(const Grant& grant, std::string_view id) {
-  std::size_t at = id.find('@');
-  if (at != std::string_view::npos) return token_text(grant.token) == id.substr(at + 1);
-  if (id.empty()) return false;  // as is the name of a partition that has none
-  return id == grant.name || id == number_id(grant.number);
-}
-
 template <std::size_t N>
 void copy_text(char (&to)[N], std::string_view from) {
   std::size_t length = std::min(from.size(), N - 1);

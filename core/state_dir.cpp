@@ -3,6 +3,7 @@
 #include <sys/auxv.h>
 #include <sys/stat.h>
 
+#include <climits>
 #include <cstdlib>
 
 namespace chronos {
@@ -38,7 +39,9 @@ Result<StateDir> StateDir::open() {
                   "cannot use the state directory " + std::string(named) + ": " + errno_text(errno),
                   "CHRONOS_STATE_DIR names it; unset it, or name a directory in shared memory");
     }
-    return StateDir(std::move(fd), named);
+    // Absolute, because a running program may change its working directory.
+    char absolute[PATH_MAX];
+    return StateDir(std::move(fd), ::realpath(named, absolute) != nullptr ? absolute : named);
   }
   for (const char* path : {kSystemDir, kFallbackDir}) {
     UniqueFd fd = open_directory(path);

@@ -1,0 +1,105 @@
+#include "shim/contexts.hpp"
+
+#include <mutex>
+#include <string>
+
+#include "core/opencl_facts.hpp"
+#include "shim/guard.hpp"
+#include "shim/process.hpp"
+
+namespace chronos::shim {
+namespace {
+
+struct Remembered {
+  cl_context context;
+  std::uint64_t version;
+  const Assignment* assignment;
+};
+constinit thread_local Remembered last{nullptr, 0, nullptr};
+
+// The real functions under the names that core/opencl_facts.hpp calls them by.
+struct RealOpenCl {
+  explicit RealOpenCl(const Table& real)
+      : get_platform_info(real.clGetPlatformInfo),
+        get_device_ids(real.clGetDeviceIDs),
+        get_device_info(real.clGetDeviceInfo) {}
+  cl_api_clGetPlatformInfo get_platform_info;
+  cl_api_clGetDeviceIDs get_device_ids;
+  cl_api_clGetDeviceInfo get_device_info;
+};
+
+// Needs process().mutex.
+Place find_place(const Table& real, cl_device_id device) {
+  Process& self = process();
+  auto known = self.devices.find(device);
+  if (known != self.devices.end()) return known->second;
+  Guard guard;  // what we ask now is not the program's question
+  Device facts;
+  if (device != nullptr) facts = opencl::describe_device(RealOpenCl(real), device);
+  if (facts.name.empty()) facts.name = "a device without a name";
+  Place place = self.partitions.place_for(facts.key, facts.name);
+  self.devices.emplace(device, place);
+  return place;
+}
+
+// CL_CONTEXT_DEVICES, OpenCL 3.0 section 4.4.
+cl_int devices_of(const Table& real, cl_context context, std::vector<cl_device_id>& devices) {
+  Guard guard;
+  cl_uint count = 0;
+  cl_int status =
+      real.clGetContextInfo(context, CL_CONTEXT_NUM_DEVICES, sizeof count, &count, nullptr);
+  if (status != CL_SUCCESS) return status;
+  if (count == 0 || count > opencl::kMaxDevices) return CL_INVALID_VALUE;
+  devices.resize(count);
+  return real.clGetContextInfo(context, CL_CONTEXT_DEVICES, count * sizeof(cl_device_id),
+                               devices.data(), nullptr);
+}
+
+const Assignment& find_assignment(const Table& real, cl_context context) {
+  Process& self = process();
+  std::lock_guard lock(self.mutex);
+  auto known = self.contexts.find(context);
+  if (known != self.contexts.end()) return *known->second;
+
+  std::vector<Attachment*> attachments;
+  const std::string* why = nullptr;
+  std::vector<cl_device_id> devices;
+  cl_int status = devices_of(real, context, devices);
+  if (status == CL_INVALID_CONTEXT) return assignment_for({}, nullptr);  // the driver will say so
+  if (status != CL_SUCCESS) devices = {nullptr};                         // one that nobody knows
+  for (cl_device_id device : devices) {
+    const Place place = find_place(real, device);
+    if (place.kind == Place::Kind::kRefused) why = place.why;
+    if (place.kind == Place::Kind::kCharged) attachments.push_back(place.attachment);
+  }
+  if (why != nullptr) attachments.clear();
+  const Assignment& assignment = assignment_for(std::move(attachments), why);
+  self.contexts.emplace(context, &assignment);
+  return assignment;
+}
+
+}  // namespace
+
+const Assignment& assignment_of(const Table& real, cl_context context) {
+  const std::uint64_t version = contexts_version();
+  if (last.context == context && last.version == version) return *last.assignment;
+  const Assignment& assignment = find_assignment(real, context);
+  last = {context, version, &assignment};
+  return assignment;
+}
+
+Place place_of(const Table& real, cl_device_id device) {
+  std::lock_guard lock(process().mutex);
+  return find_place(real, device);
+}
+
+void forget_context(cl_context context) {
+  Process& self = process();
+  std::lock_guard lock(self.mutex);
+  self.contexts.erase(context);
+  std::erase_if(self.devices,
+                [](const auto& entry) { return entry.second.kind == Place::Kind::kUnassigned; });
+  detail::contexts_version.fetch_add(1);
+}
+
+}  // namespace chronos::shim

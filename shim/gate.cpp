@@ -1,0 +1,92 @@
+#include "shim/gate.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+
+#include "core/units.hpp"
+#include "shim/message.hpp"
+#include "shim/process.hpp"
+
+namespace chronos::shim {
+namespace {
+
+// Read without a lock by whoever gives back.
+std::array<std::atomic<const Assignment*>, kMaxAssignments> assignments;
+std::size_t assignment_count = 0;
+
+std::string place_name(const Attachment& attachment) {
+  const Grant& grant = attachment.grant();
+  return fmt::format("device {} ({})", grant.device_index, grant.device_name);
+}
+
+void explain(const Attachment& attachment, std::uint64_t size, Attachment::Outcome outcome) {
+  const Grant& grant = attachment.grant();
+  if (outcome.no_slot != nullptr) {
+    if (first_time(Topic::kUnusable)) {
+      say(fmt::format("partition {}: refused {} on {}: {}", grant.id(), format_bytes(size),
+                      place_name(attachment), outcome.no_slot));
+    }
+  } else if (outcome.verdict == Verdict::kOverLimit) {
+    if (!first_time(Topic::kRefusal)) return;
+    const unsigned sharers = attachment.sharers();
+    say(fmt::format("partition {}: refused {} on {}: {} of {} in use by {} process{}", grant.id(),
+                    format_bytes(size), place_name(attachment), format_bytes(attachment.used()),
+                    format_bytes(attachment.limit()), sharers, sharers == 1 ? "" : "es"));
+  } else if (first_time(Topic::kEnded)) {
+    say(fmt::format("partition {} has ended: refused {} on {}, and every allocation from now on",
+                    grant.id(), format_bytes(size), place_name(attachment)));
+  }
+}
+
+}  // namespace
+
+bool reserve(const Assignment& assignment, std::uint64_t size, Receipt& receipt) {
+  notice_fork();
+  if (assignment.why != nullptr) {
+    if (first_time(Topic::kUnusable)) {
+      say(fmt::format("{}; every allocation is refused", *assignment.why));
+    }
+    return false;
+  }
+  for (std::size_t i = 0; i < assignment.attachments.size(); ++i) {
+    Attachment& attachment = *assignment.attachments[i];
+    const Attachment::Outcome outcome = attachment.charge(size);
+    if (outcome.admitted()) continue;
+    while (i-- > 0) assignment.attachments[i]->credit(size);
+    attachment.count_refusal();
+    explain(attachment, size, outcome);
+    return false;
+  }
+  receipt = Receipt(epoch(), assignment.index, size);
+  return true;
+}
+
+void give_back(Receipt receipt) {
+  if (!receipt.is_charged()) return;
+  notice_fork();
+  if (receipt.epoch() != (epoch() & 0x1ff)) return;
+  const Assignment* assignment = assignments[receipt.assignment()].load(std::memory_order_acquire);
+  for (Attachment* attachment : assignment->attachments) attachment->credit(receipt.bytes());
+}
+
+const Assignment& assignment_for(std::vector<Attachment*> attachments, const std::string* why) {
+  std::sort(attachments.begin(), attachments.end());
+  attachments.erase(std::unique(attachments.begin(), attachments.end()), attachments.end());
+  for (std::size_t i = 0; i < assignment_count; ++i) {
+    const Assignment* known = assignments[i].load(std::memory_order_relaxed);
+    if (known->attachments == attachments && known->why == why) return *known;
+  }
+  if (assignment_count == kMaxAssignments) {
+    static const std::string kTooMany = "too many different sets of devices in one program";
+    static const Assignment kNone{{}, &kTooMany, 0};
+    return kNone;
+  }
+  auto* made = new Assignment{std::move(attachments), why, assignment_count};
+  assignments[assignment_count++].store(made, std::memory_order_release);
+  return *made;
+}
+
+}  // namespace chronos::shim

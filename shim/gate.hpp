@@ -1,0 +1,56 @@
+// Charge or refuse: the one place where it is decided whether an allocation may go on. Knows no
+// OpenCL. Threads: any number.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "core/attachment.hpp"
+
+namespace chronos::shim {
+
+// What allocations in a context are charged to: one partition for each of its devices that has
+// one. Made once for each different set, and never destroyed.
+struct Assignment {
+  std::vector<Attachment*> attachments;  // without duplicates; empty: nothing is charged
+  const std::string* why = nullptr;      // set: every allocation is refused, this is the line
+  std::uint64_t index = 0;               // position among all assignments of this process
+
+  bool is_free() const { return attachments.empty() && why == nullptr; }
+};
+
+// The proof of a charge, in one word, so that it travels through a driver as a callback's argument
+// without an allocation of our own. Carries the process it is good in: given back in a forked
+// child it does nothing. 0 is the receipt of what was not charged.
+class Receipt {
+ public:
+  Receipt() = default;
+  explicit Receipt(void* word) : word_(reinterpret_cast<std::uintptr_t>(word)) {}
+  Receipt(std::uint64_t epoch, std::uint64_t assignment, std::uint64_t bytes)
+      : word_(kTag | (epoch & 0x1ff) << 54 | assignment << 46 | bytes) {}
+
+  bool is_charged() const { return word_ != 0; }
+  std::uint64_t epoch() const { return word_ >> 54 & 0x1ff; }
+  std::uint64_t assignment() const { return word_ >> 46 & 0xff; }
+  std::uint64_t bytes() const { return word_ & kMaxBytes; }
+  void* word() const { return reinterpret_cast<void*>(static_cast<std::uintptr_t>(word_)); }
+
+ private:
+  static constexpr std::uint64_t kTag = 1ull << 63;
+  std::uint64_t word_ = 0;
+};
+inline constexpr std::size_t kMaxAssignments = 256;
+
+// Charges `size` bytes to every partition of the assignment, or to none. On a refusal the program
+// gets at most one line that says why. False: refused.
+bool reserve(const Assignment& assignment, std::uint64_t size, Receipt& receipt);
+
+// Undoes a reserve(). Any thread, any number of threads; in a forked child nothing happens.
+void give_back(Receipt receipt);
+
+// The assignment of these attachments and reason, made if there is none yet. The caller holds
+// process().mutex.
+const Assignment& assignment_for(std::vector<Attachment*> attachments, const std::string* why);
+
+}  // namespace chronos::shim

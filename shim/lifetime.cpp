@@ -1,0 +1,126 @@
+#include "shim/lifetime.hpp"
+
+#include <atomic>
+#include <cstring>
+#include <memory>
+#include <mutex>
+#include <unordered_map>
+
+#include "core/state_dir.hpp"
+#include "shim/guard.hpp"
+
+namespace chronos::shim {
+namespace {
+
+void CL_CALLBACK on_destroyed(cl_mem, void* word) { give_back(Receipt(word)); }
+
+struct ProgramCallback {
+  DestructorCallback notify;
+  void* user_data;
+};
+
+void CL_CALLBACK run_program_callback(cl_mem object, void* data) {
+  std::unique_ptr<ProgramCallback> own(static_cast<ProgramCallback*>(data));
+  Guard::Lifted lifted;
+  own->notify(object, own->user_data);
+}
+
+// Objects by address, in shards so that threads rarely meet.
+class Counts {
+ public:
+  void add(cl_mem object, Receipt receipt, cl_mem parent) {
+    Shard& shard = shard_of(object);
+    std::lock_guard lock(shard.mutex);
+    shard.objects[object] = {1, receipt, parent};
+    any_.store(true, std::memory_order_release);
+  }
+
+  // False if the object is not known here.
+  bool retain(cl_mem object) {
+    Shard& shard = shard_of(object);
+    std::lock_guard lock(shard.mutex);
+    auto at = shard.objects.find(object);
+    if (at == shard.objects.end()) return false;
+    ++at->second.references;
+    return true;
+  }
+
+  void release(cl_mem object) {
+    while (object != nullptr) {
+      Counted gone;
+      {
+        Shard& shard = shard_of(object);
+        std::lock_guard lock(shard.mutex);
+        auto at = shard.objects.find(object);
+        if (at == shard.objects.end() || --at->second.references > 0) return;
+        gone = at->second;
+        shard.objects.erase(at);
+      }
+      give_back(gone.receipt);
+      object = gone.parent;
+    }
+  }
+
+  bool any() const { return any_.load(std::memory_order_acquire); }
+
+ private:
+  struct Counted {
+    unsigned references = 0;
+    Receipt receipt;
+    cl_mem parent = nullptr;
+  };
+  struct alignas(64) Shard {
+    std::mutex mutex;
+    std::unordered_map<cl_mem, Counted> objects;
+  };
+  Shard& shard_of(cl_mem object) {
+    return shards_[(reinterpret_cast<std::uintptr_t>(object) >> 6) % std::size(shards_)];
+  }
+  Shard shards_[16];
+  std::atomic<bool> any_{false};
+};
+
+// Never destroyed, like everything of the shim.
+Counts& counts() {
+  static Counts* const all = new Counts;
+  return *all;
+}
+
+bool counts_asked_for() {
+  static const bool asked = [] {
+    const char* mode = trusted_env("CHRONOS_LIFETIME");
+    return mode != nullptr && std::strcmp(mode, "counts") == 0;
+  }();
+  return asked;
+}
+
+}  // namespace
+
+bool follow(const Table& real, cl_mem object, Receipt receipt) {
+  if (real.clSetMemObjectDestructorCallback != nullptr && !counts_asked_for()) {
+    return real.clSetMemObjectDestructorCallback(object, on_destroyed, receipt.word()) ==
+           CL_SUCCESS;
+  }
+  counts().add(object, receipt, nullptr);
+  return true;
+}
+
+cl_int set_program_callback(const Table& real, cl_mem object, DestructorCallback notify,
+                            void* user_data) {
+  if (notify == nullptr) return real.clSetMemObjectDestructorCallback(object, notify, user_data);
+  auto own = std::make_unique<ProgramCallback>(ProgramCallback{notify, user_data});
+  Guard guard;  // not a second time at an inner door
+  cl_int status = real.clSetMemObjectDestructorCallback(object, run_program_callback, own.get());
+  if (status == CL_SUCCESS) static_cast<void>(own.release());
+  return status;
+}
+
+void follow_child(cl_mem object, cl_mem parent) {
+  if (counting() && counts().retain(parent)) counts().add(object, Receipt(), parent);
+}
+
+void note_retain(cl_mem object) { counts().retain(object); }
+void note_release(cl_mem object) { counts().release(object); }
+bool counting() { return counts().any(); }
+
+}  // namespace chronos::shim

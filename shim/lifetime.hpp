@@ -1,0 +1,33 @@
+// When the memory of an object is free again. By default the driver says so, with a destructor
+// callback that is registered first and so runs last (OpenCL 3.0 section 5.5.1): after queued
+// commands have finished and sub-buffers are gone. Where a driver has no such callback (OpenCL
+// 1.0), or with CHRONOS_LIFETIME=counts, references are counted here, which frees the bytes when
+// the last reference is dropped, be there queued commands or not.
+#pragma once
+
+#include "shim/gate.hpp"
+#include "shim/opencl.hpp"
+
+namespace chronos::shim {
+
+// Gives `receipt` back when `object` is gone. False if that cannot be arranged. Any thread.
+bool follow(const Table& real, cl_mem object, Receipt receipt);
+
+using DestructorCallback = void(CL_CALLBACK*)(cl_mem, void*);
+
+// Registers a callback of the program's own. It may run inside a call that is being handled (a
+// driver frees what it had put off), and what it allocates then is the program's all the same.
+cl_int set_program_callback(const Table& real, cl_mem object, DestructorCallback notify,
+                            void* user_data);
+
+// `object` keeps the memory of `parent` (a sub-buffer, an image made from a buffer). Any thread.
+void follow_child(cl_mem object, cl_mem parent);
+
+// To be called around the driver's own calls, for objects whose references are counted.
+void note_retain(cl_mem object);
+void note_release(cl_mem object);  // before the driver's: the address may be reused after it
+
+// Whether any object's references are counted, so that the calls above matter.
+bool counting();
+
+}  // namespace chronos::shim

@@ -1,0 +1,173 @@
+#include "shim/partitions.hpp"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "core/clock.hpp"
+#include "core/partition_files.hpp"
+#include "core/registry.hpp"
+#include "core/text.hpp"
+#include "core/users.hpp"
+
+namespace chronos::shim {
+
+namespace {
+
+// What the state directory has for one user or one id, without ledgers.
+struct Found {
+  std::vector<Grant> grants;         // oldest first
+  std::vector<std::string> damaged;  // "<path> is garbled"
+};
+
+Result<Found> read_grants(const StateDir& state, auto wanted) {
+  auto names = scan(state);
+  if (!names) return pass_on(names);
+  Found found;
+  for (const FileName& name : *names) {
+    if (name.kind != FileKind::kGrant || !wanted(name)) continue;
+    auto grant = read_grant(state, name);
+    if (grant) {
+      found.grants.push_back(std::move(*grant));
+    } else if (grant.error().code != ErrorCode::kNotFound &&
+               grant.error().code != ErrorCode::kExpired) {
+      found.damaged.push_back(
+          fmt::format("{}/{} {}", state.path(), name.text(), grant.error().message));
+    }
+  }
+  std::sort(found.grants.begin(), found.grants.end(),
+            [](const Grant& a, const Grant& b) { return a.birth_ns < b.birth_ns; });
+  return found;
+}
+
+bool is_over(const Grant& grant) { return grant.ended || boot_now() >= grant.deadline_ns; }
+
+}  // namespace
+
+Place Partitions::refuse(std::string why) {
+  reasons_.push_back(std::make_unique<std::string>(std::move(why)));
+  return {Place::Kind::kRefused, nullptr, reasons_.back().get()};
+}
+
+Place Partitions::attach(const StateDir& state, const Grant& grant) {
+  for (const auto& attachment : attachments_) {
+    if (attachment->grant().token == grant.token) {
+      return {Place::Kind::kCharged, attachment.get(), nullptr};
+    }
+  }
+  auto attachment = Attachment::attach(state, grant);
+  if (!attachment) {
+    return refuse(
+        fmt::format("partition {} cannot be used: {}", grant.id(), attachment.error().message));
+  }
+  attachments_.push_back(std::move(*attachment));
+  return {Place::Kind::kCharged, attachments_.back().get(), nullptr};
+}
+
+void Partitions::read_environment() {
+  read_ = true;
+  const char* text = trusted_env("CHRONOS_PARTITION");
+  if (text == nullptr) return;
+  std::string_view rest = text;
+  while (!rest.empty()) {
+    std::size_t comma = std::min(rest.find(','), rest.size());
+    if (comma > 0) {
+      Named named;
+      named.id = rest.substr(0, comma);
+      named.shown = escaped(std::string_view(named.id).substr(0, named.id.find('@')), 80);
+      named_.push_back(std::move(named));
+    }
+    rest.remove_prefix(std::min(comma + 1, rest.size()));
+  }
+}
+
+// Decides once and for all what a named partition means here.
+void Partitions::resolve(Named& named) {
+  named.resolved = true;
+  auto unusable = [&](const std::string& why) {
+    named.place = refuse(fmt::format("partition {} {}", named.shown, why));
+  };
+  auto state = StateDir::open();
+  if (!state) return unusable("cannot be looked up: " + state.error().message);
+  auto found = read_grants(*state, [](const FileName&) { return true; });
+  if (!found) return unusable("cannot be looked up: " + found.error().message);
+
+  const uid_t me = ::geteuid();
+  const Grant* best = nullptr;
+  auto rank = [&](const Grant& grant) {
+    return (grant.owner == me ? 2 : 0) + (is_over(grant) ? 0 : 1);
+  };
+  for (const Grant& grant : found->grants) {
+    if (!matches(grant, named.id)) continue;
+    if (best == nullptr || rank(grant) > rank(*best)) best = &grant;
+  }
+  if (best == nullptr) {
+    std::string why = "was not found, or has been released";
+    if (!found->damaged.empty()) why += " (" + found->damaged.front() + ")";
+    return unusable(why);
+  }
+  if (best->owner != me) return unusable("is owned by " + user_name(best->owner));
+  if (is_over(*best)) return unusable("has ended");
+  named.key = best->device_key;
+  named.place = attach(*state, *best);
+}
+
+Place Partitions::named_place(const std::string& key, const std::string& device_name) {
+  std::string ids;
+  for (Named& named : named_) {
+    if (!named.resolved) resolve(named);
+    // An unusable partition might have been meant for any device.
+    if (named.key.empty()) return named.place;
+    if (named.key == key) return named.place;
+    ids += (ids.empty() ? "" : ", ") + named.shown;
+  }
+  if (key.empty()) {
+    return refuse(
+        fmt::format("{} cannot be told from other devices, and this program runs in "
+                    "partition {}",
+                    device_name, ids));
+  }
+  Place owned = owned_place(key);
+  if (owned.kind != Place::Kind::kUnassigned) return owned;
+  return refuse(
+      fmt::format("{} is not in partition {}: create a partition on that device and "
+                  "name both in CHRONOS_PARTITION",
+                  device_name, ids));
+}
+
+Place Partitions::owned_place(const std::string& key) {
+  auto state = StateDir::open();
+  if (!state) {
+    // No state directory, no partitions: but a program in a partition may lack a descriptor.
+    if (errno != EMFILE && errno != ENFILE) return {};
+    return refuse("partitions cannot be looked up: " + state.error().message);
+  }
+  const uid_t me = ::geteuid();
+  auto found = read_grants(*state, [me](const FileName& name) { return name.uid == me; });
+  if (!found) return refuse("partitions cannot be looked up: " + found.error().message);
+  bool owns = false;
+  for (const Grant& grant : found->grants) {
+    if (is_over(grant)) continue;
+    owns = true;
+    if (grant.device_key == key) return attach(*state, grant);
+  }
+  if (key.empty() && owns) return refuse("this device cannot be told from others");
+  if (!found->damaged.empty()) {
+    return refuse(fmt::format("a partition of yours cannot be read: {} (remove it if it stays)",
+                              found->damaged.front()));
+  }
+  return {};
+}
+
+Place Partitions::place_for(const std::string& key, const std::string& device_name) {
+  if (!read_) read_environment();
+  return named_.empty() ? owned_place(key) : named_place(key, device_name);
+}
+
+void Partitions::after_fork() {
+  for (const auto& attachment : attachments_) attachment->after_fork();
+}
+
+}  // namespace chronos::shim

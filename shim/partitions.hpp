@@ -1,0 +1,57 @@
+// Which of the caller's partitions applies to a device, in this process.
+//
+// Explicit first: CHRONOS_PARTITION names one or several (id, name, or the handle that `chronos
+// run` passes on). Else the caller's own active partitions, the oldest on each device. A device is
+// unassigned, and free, only when nothing was named and nothing is owned; whatever was named or
+// once found and cannot be used refuses (docs/decisions/fail-closed.md).
+//
+// Threads: the caller holds process().mutex.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/attachment.hpp"
+
+namespace chronos::shim {
+
+// How allocations on one device are treated.
+struct Place {
+  enum class Kind { kUnassigned, kCharged, kRefused };
+  Kind kind = Kind::kUnassigned;
+  Attachment* attachment = nullptr;  // with kCharged
+  const std::string* why = nullptr;  // with kRefused: one line
+};
+
+class Partitions {
+ public:
+  // `key` as device_key() makes it, empty for a device that cannot be identified; `device_name`
+  // is for messages.
+  Place place_for(const std::string& key, const std::string& device_name);
+
+  void after_fork();
+
+ private:
+  struct Named {        // one partition of CHRONOS_PARTITION
+    std::string id;     // as it was written
+    std::string shown;  // fit for a message
+    bool resolved = false;
+    std::string key;  // of its device; empty if the partition is unusable
+    Place place;
+  };
+  void read_environment();
+  void resolve(Named& named);
+  Place named_place(const std::string& key, const std::string& device_name);
+  Place owned_place(const std::string& key);
+  Place attach(const StateDir& state, const Grant& grant);
+  Place refuse(std::string why);
+
+  bool read_ = false;
+  std::vector<Named> named_;
+  std::vector<std::unique_ptr<Attachment>> attachments_;
+  std::vector<std::unique_ptr<std::string>> reasons_;
+};
+
+}  // namespace chronos::shim

@@ -1,0 +1,100 @@
+#include "tests/fake_driver/liveness.hpp"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cinttypes>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <string>
+
+#include "core/posix.hpp"
+
+namespace chronos::fake {
+namespace {
+
+bool read_file(const char* path, std::string& out) {
+  const UniqueFd fd(retry_eintr([&] { return open(path, O_RDONLY | O_CLOEXEC); }));
+  if (!fd) return false;
+  out.clear();
+  char buffer[4096];
+  for (;;) {
+    const ssize_t got = retry_eintr([&] { return read(fd.get(), buffer, sizeof buffer); });
+    if (got < 0) return false;
+    if (got == 0) return true;
+    out.append(buffer, static_cast<std::size_t>(got));
+  }
+}
+
+// A thread that has left its address space is a zombie, or runs the last of its exit with a virtual
+// size of 0 (proc(5), field 23). The lock files of an exiting process are closed after that.
+bool thread_has_memory(const std::string& stat) {
+  const std::size_t name_end = stat.rfind(')');
+  if (name_end == std::string::npos || name_end + 2 >= stat.size()) return false;
+  const char state = stat[name_end + 2];
+  if (state == 'Z' || state == 'X' || state == 'x') return false;
+  const char* field = stat.c_str() + name_end + 2;  // field 3
+  for (int number = 3; number < 23; ++number) {
+    field = std::strchr(field, ' ');
+    if (field == nullptr) return false;
+    ++field;
+  }
+  return std::strtoull(field, nullptr, 10) != 0;
+}
+
+// The leader of a running process may have ended long ago: any thread counts.
+bool has_memory(pid_t pid) {
+  char path[64];
+  std::snprintf(path, sizeof path, "/proc/%d/task", pid);
+  const std::unique_ptr<DIR, int (*)(DIR*)> tasks(opendir(path), closedir);
+  if (!tasks) return errno != ENOENT && errno != ESRCH;
+  std::string stat;
+  while (const dirent* entry = readdir(tasks.get())) {
+    if (entry->d_name[0] == '.') continue;
+    std::snprintf(path, sizeof path, "/proc/%d/task/%d/stat", pid, std::atoi(entry->d_name));
+    if (read_file(path, stat) && thread_has_memory(stat)) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+Liveness process_liveness(pid_t pid, const std::string& mapping_key) {
+  if (!has_memory(pid)) return Liveness::kDead;
+  char path[64];
+  std::string maps;
+  std::snprintf(path, sizeof path, "/proc/%d/maps", pid);
+  if (!read_file(path, maps)) return has_memory(pid) ? Liveness::kUnknown : Liveness::kDead;
+  if (maps.find(mapping_key) != std::string::npos) return Liveness::kAlive;
+  // A leader without threads of its own shows no mappings although the others live on.
+  if (maps.empty() && has_memory(pid)) return Liveness::kUnknown;
+  return Liveness::kDead;
+}
+
+std::string mapping_key(const void* address) {
+  std::string maps;
+  if (!read_file("/proc/self/maps", maps)) return {};
+  char start[32];
+  std::snprintf(start, sizeof start, "%" PRIxPTR "-", reinterpret_cast<std::uintptr_t>(address));
+  for (std::size_t line = 0; line < maps.size(); line = maps.find('\n', line) + 1) {
+    if (maps.compare(line, std::strlen(start), start) != 0) continue;
+    // address perms offset DEVICE INODE path
+    std::size_t field = line;
+    for (int i = 0; i < 3; ++i) field = maps.find(' ', field) + 1;
+    const std::size_t end = maps.find(' ', maps.find(' ', field) + 1);
+    return " " + maps.substr(field, end - field) + " ";
+  }
+  return {};
+}
+
+std::uint64_t pid_namespace() {
+  struct stat info {};
+  return stat("/proc/self/ns/pid", &info) == 0 ? info.st_ino : 0;
+}
+
+}  // namespace chronos::fake
