@@ -155,8 +155,11 @@ Result<void> check_name(std::string_view name) {
 }
 
 Result<Registry> Registry::open() {
-  auto state = StateDir::open();
-  if (!state) return pass_on(state);
+  auto state = StateDir::open_or_make();
+  if (!state) {
+    state.error().code = ErrorCode::kSystem;  // kNotFound is about partitions here
+    return pass_on(state);
+  }
   return Registry(std::move(*state));
 }
 

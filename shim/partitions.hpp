@@ -23,6 +23,7 @@ struct Place {
   Kind kind = Kind::kUnassigned;
   Attachment* attachment = nullptr;  // with kCharged
   const std::string* why = nullptr;  // with kRefused: one line
+  bool passing = false;              // with kRefused: look again next time (no descriptor was left)
 };
 
 class Partitions {
@@ -42,11 +43,12 @@ class Partitions {
     Place place;
   };
   void read_environment();
-  void resolve(Named& named);
+  Place resolve(Named& named);
   Place named_place(const std::string& key, const std::string& device_name);
   Place owned_place(const std::string& key);
   Place attach(const StateDir& state, const Grant& grant);
-  Place refuse(std::string why);
+  Place refuse(const std::string& why);
+  Place refuse_for_now(const Error& error);
 
   bool read_ = false;
   std::vector<Named> named_;
