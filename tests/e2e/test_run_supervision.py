@@ -240,6 +240,18 @@ def test_the_program_ended_by_a_forwarded_signal(chronos, p1):
     assert process.returncode == 128 + 15
 
 
+def test_a_signal_at_any_moment_of_the_start_is_not_lost(chronos):
+    chronos("stats")
+    for attempt in range(60):
+        process = chronos.start("run", *FOR_COMMAND, "1h", "sleep", "600")
+        time.sleep(attempt * 0.00005)
+        process.terminate()
+        process.communicate(timeout=20)
+        # Before the program is there the signal ends the supervisor itself.
+        assert process.returncode in (128 + 15, -15)
+    wait_until(lambda: partitions(chronos) == [])
+
+
 # --- the terminal -------------------------------------------------------------------------------
 
 @pytest.fixture
