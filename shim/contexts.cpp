@@ -4,6 +4,7 @@
 #include <string>
 
 #include "core/opencl_facts.hpp"
+#include "shim/environment.hpp"
 #include "shim/guard.hpp"
 #include "shim/process.hpp"
 
@@ -23,9 +24,9 @@ struct RealOpenCl {
       : get_platform_info(real.clGetPlatformInfo),
         get_device_ids(real.clGetDeviceIDs),
         get_device_info(real.clGetDeviceInfo) {}
-  cl_api_clGetPlatformInfo get_platform_info;
-  cl_api_clGetDeviceIDs get_device_ids;
-  cl_api_clGetDeviceInfo get_device_info;
+  decltype(Table::clGetPlatformInfo) get_platform_info;
+  decltype(Table::clGetDeviceIDs) get_device_ids;
+  decltype(Table::clGetDeviceInfo) get_device_info;
 };
 
 // Needs process().mutex.
@@ -94,6 +95,7 @@ Place place_of(const Table& real, cl_device_id device) {
 }
 
 void forget_context(cl_context context) {
+  repair_layers();  // by now the loader has read it
   Process& self = process();
   std::lock_guard lock(self.mutex);
   self.contexts.erase(context);
