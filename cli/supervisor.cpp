@@ -14,6 +14,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstdlib>
 
 #include "cli/output.hpp"
 #include "cli/process_tree.hpp"
@@ -53,6 +54,20 @@ std::vector<char*> pointers_to(const std::vector<std::string>& texts) {
 // Only with a terminal is there somebody who continues a job that has stopped itself.
 bool has_terminal() {
   return static_cast<bool>(UniqueFd(::open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY)));
+}
+
+// execvpe() says EACCES also where it only met a folder in PATH that it may not look into.
+bool is_in_path(const std::string& program) {
+  if (program.find('/') != std::string::npos) return true;
+  const char* path = std::getenv("PATH");
+  std::string_view rest = path == nullptr ? "" : path;
+  while (!rest.empty()) {
+    std::size_t end = std::min(rest.find(':'), rest.size());
+    std::string file = fmt::format("{}/{}", end == 0 ? "." : rest.substr(0, end), program);
+    if (::access(file.c_str(), F_OK) == 0) return true;
+    rest.remove_prefix(std::min(end + 1, rest.size()));
+  }
+  return false;
 }
 
 // Left out where it would have to wait: a stopped terminal or a pipe that nobody reads must not
@@ -138,6 +153,7 @@ Result<void> Supervisor::spawn(const ChildCommand& command) {
   }
   retry_eintr([&] { return ::waitpid(child_, nullptr, 0); });
   child_ = 0;
+  if (error == EACCES && !is_in_path(command.arguments[0])) error = ENOENT;
   child_status_ = (error == ENOENT ? kNotFoundToExecute : kCannotExecute) << 8;
   print_error_line(fmt::format("chronos: cannot execute {}: {}",
                                chronos::quoted(command.arguments[0]), errno_text(error)));
