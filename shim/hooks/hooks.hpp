@@ -76,8 +76,11 @@ struct Hooks {
   static cl_int CL_API_CALL clReleaseMemObject(cl_mem object) {
     if (!counting() || Guard::inside()) return Door::real(object).clReleaseMemObject(object);
     Guard guard;
-    note_release(object);
-    return Door::real(object).clReleaseMemObject(object);
+    const Table& real = Door::real(object);
+    const Receipt receipt = note_release(object);
+    const cl_int status = real.clReleaseMemObject(object);
+    give_back(receipt);
+    return status;
   }
 
   static cl_int CL_API_CALL clSetMemObjectDestructorCallback(
