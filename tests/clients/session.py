@@ -1,8 +1,8 @@
 """A program that does what the tester says: one line of Python a step, on standard input.
 
 Each line is a JSON string; it is evaluated (or executed) with opencl.py's names and those below,
-and answered with one line of JSON, its value or {"raised": ...}. Ends with standard input, without
-releasing anything.
+and answered with one line of JSON, its value or {"raised": ...}. The first line says that it has
+started. Ends with standard input, without releasing anything.
 """
 
 import ctypes
@@ -45,10 +45,12 @@ def in_child(code, *, fork=os.fork, stay=False):
             value = eval(code, globals())
         except BaseException as error:  # the parent wants to know, whatever it is
             value = {"raised": repr(error)}
-        os.write(writer, json.dumps(value).encode() + b"\n")
-        while stay:
-            signal.pause()
-        os._exit(0)
+        try:
+            os.write(writer, json.dumps(value).encode() + b"\n")
+            while stay:
+                signal.pause()
+        finally:
+            os._exit(0)
     os.close(writer)
     with os.fdopen(reader) as file:
         line = file.readline()
@@ -88,6 +90,7 @@ def become(*command):
 
 
 def main():
+    print("null", file=answers, flush=True)  # ready: nobody else reads the steps any more
     for line in sys.stdin:
         code = json.loads(line)
         try:

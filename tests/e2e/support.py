@@ -3,6 +3,7 @@ own and the ways into a program; a program that is told step by step what to do.
 
 import json
 import os
+import select
 import shutil
 import subprocess
 import sys
@@ -164,12 +165,15 @@ class Session:
         with open(self.errors_path, "w", encoding="utf-8") as errors:
             self.process = box.start(PYTHON, SCRIPTS / "session.py", stderr=errors, **options)
         self.pid = self.process.pid
+        self.answer()
 
     def ask(self, code):
         self.process.stdin.write(json.dumps(code) + "\n")
         self.process.stdin.flush()
 
     def answer(self):
+        ready = select.select([self.process.stdout], [], [], PATIENCE)[0]
+        assert ready, f"no answer:\n{self.errors()}"
         line = self.process.stdout.readline()
         assert line, f"the session ended:\n{self.errors()}"
         return json.loads(line)
@@ -179,6 +183,11 @@ class Session:
         value = self.answer()
         assert not (isinstance(value, dict) and "raised" in value), value
         return value
+
+    def become_another(self):
+        """exec into the same program anew."""
+        self.ask(f"become({PYTHON!r}, {str(SCRIPTS / 'session.py')!r})")
+        self.answer()
 
     def errors(self):
         return self.errors_path.read_text(encoding="utf-8")
