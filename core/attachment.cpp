@@ -81,6 +81,11 @@ Result<std::unique_ptr<Attachment>> Attachment::attach(const StateDir& state, co
   auto* layout = static_cast<GrantLayout*>(self->grant_region_.get_address());
   self->terms_ = {&layout->limit_bytes, &layout->ended, &layout->deadline_ns};
   self->ledger_ = Ledger(static_cast<LedgerLayout*>(self->ledger_region_.get_address()));
+  // What this process held before an exec is gone, but from now on it maps the ledger again and so
+  // looks to others as if it held it still.
+  KernelJudge judge(ledger_fd->get());
+  judge.before_first_claim_of(this_process());
+  self->ledger_.reclaim(judge);
   return self;
 }
 

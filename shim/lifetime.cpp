@@ -45,20 +45,19 @@ class Counts {
     return true;
   }
 
-  void release(cl_mem object) {
+  // Of an object and the parents that it kept, only the last one is charged.
+  Receipt release(cl_mem object) {
+    Counted gone;
     while (object != nullptr) {
-      Counted gone;
-      {
-        Shard& shard = shard_of(object);
-        std::lock_guard lock(shard.mutex);
-        auto at = shard.objects.find(object);
-        if (at == shard.objects.end() || --at->second.references > 0) return;
-        gone = at->second;
-        shard.objects.erase(at);
-      }
-      give_back(gone.receipt);
+      Shard& shard = shard_of(object);
+      std::lock_guard lock(shard.mutex);
+      auto at = shard.objects.find(object);
+      if (at == shard.objects.end() || --at->second.references > 0) return {};
+      gone = at->second;
+      shard.objects.erase(at);
       object = gone.parent;
     }
+    return gone.receipt;
   }
 
   bool any() const { return any_.load(std::memory_order_acquire); }
@@ -81,10 +80,13 @@ class Counts {
 };
 
 // Never destroyed, like everything of the shim.
-Counts& counts() {
-  static Counts* const all = new Counts;
-  return *all;
+std::atomic<Counts*>& all_counts() {
+  static constinit std::atomic<Counts*> all{nullptr};
+  static const bool made = (all.store(new Counts), true);
+  static_cast<void>(made);
+  return all;
 }
+Counts& counts() { return *all_counts().load(std::memory_order_acquire); }
 
 bool counts_asked_for() {
   static const bool asked = [] {
@@ -120,7 +122,11 @@ void follow_child(cl_mem object, cl_mem parent) {
 }
 
 void note_retain(cl_mem object) { counts().retain(object); }
-void note_release(cl_mem object) { counts().release(object); }
+Receipt note_release(cl_mem object) { return counts().release(object); }
 bool counting() { return counts().any(); }
+
+void forget_counts_in_child() {
+  if (counting()) all_counts().store(new Counts);
+}
 
 }  // namespace chronos::shim

@@ -25,9 +25,15 @@ void follow_child(cl_mem object, cl_mem parent);
 
 // To be called around the driver's own calls, for objects whose references are counted.
 void note_retain(cl_mem object);
-void note_release(cl_mem object);  // before the driver's: the address may be reused after it
+// Before the driver's, because the address may be reused after it; what it returns is to be given
+// back after the driver's, because only then the memory is free.
+[[nodiscard]] Receipt note_release(cl_mem object);
 
 // Whether any object's references are counted, so that the calls above matter.
 bool counting();
+
+// In a forked child: inherited objects are the parent's to give back, and a thread that does not
+// exist here may have held a lock.
+void forget_counts_in_child();
 
 }  // namespace chronos::shim

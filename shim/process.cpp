@@ -5,6 +5,8 @@
 
 #include <new>
 
+#include "shim/lifetime.hpp"
+
 namespace chronos::shim {
 namespace detail {
 
@@ -22,6 +24,7 @@ void in_child() {
   current_epoch.fetch_add(1);
   contexts_version.fetch_add(1);
   self->partitions.after_fork();
+  forget_counts_in_child();
   fork_marker->store(1);
 }
 

@@ -62,22 +62,33 @@ struct Hooks {
   static cl_mem CL_API_CALL clCreateSubBuffer(cl_mem buffer, cl_mem_flags flags,
                                               cl_buffer_create_type type, const void* info,
                                               cl_int* errcode_ret) {
-    cl_mem part = Door::real(buffer).clCreateSubBuffer(buffer, flags, type, info, errcode_ret);
-    if (part != nullptr && !Guard::inside()) follow_child(part, buffer);
+    const Table& real = Door::real(buffer);
+    if (!counting() || Guard::inside()) {
+      return real.clCreateSubBuffer(buffer, flags, type, info, errcode_ret);
+    }
+    Guard guard;
+    cl_mem part = real.clCreateSubBuffer(buffer, flags, type, info, errcode_ret);
+    if (part != nullptr) follow_child(part, buffer);
     return part;
   }
 
   static cl_int CL_API_CALL clRetainMemObject(cl_mem object) {
-    cl_int status = Door::real(object).clRetainMemObject(object);
-    if (status == CL_SUCCESS && counting() && !Guard::inside()) note_retain(object);
+    const Table& real = Door::real(object);
+    if (!counting() || Guard::inside()) return real.clRetainMemObject(object);
+    Guard guard;
+    const cl_int status = real.clRetainMemObject(object);
+    if (status == CL_SUCCESS) note_retain(object);
     return status;
   }
 
   static cl_int CL_API_CALL clReleaseMemObject(cl_mem object) {
     if (!counting() || Guard::inside()) return Door::real(object).clReleaseMemObject(object);
     Guard guard;
-    note_release(object);
-    return Door::real(object).clReleaseMemObject(object);
+    const Table& real = Door::real(object);
+    const Receipt receipt = note_release(object);
+    const cl_int status = real.clReleaseMemObject(object);
+    give_back(receipt);
+    return status;
   }
 
   static cl_int CL_API_CALL clSetMemObjectDestructorCallback(

@@ -91,6 +91,7 @@ Witness::Head Witness::unpack(Word128 word) {
 }
 
 bool Witness::attach() {
+  notice_fork();
   if (file_.load(std::memory_order_acquire) != nullptr) return true;
   const std::lock_guard<std::mutex> guard(attaching_);
   return file_.load(std::memory_order_acquire) != nullptr || attach_locked();
@@ -109,6 +110,16 @@ bool Witness::attach_locked() {
   }
   // A child must not look as if it held what its parent holds.
   madvise(mapped_, sizeof(WitnessFile), MADV_DONTFORK);
+  if (unforked_ == nullptr) {
+    constexpr std::size_t kPage = 4096;
+    void* page = mmap(nullptr, kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (page == MAP_FAILED) return complain("(fork marker)", "cannot be mapped");
+    if (madvise(page, kPage, MADV_WIPEONFORK) == 0) {
+      unforked_ = new (page) std::atomic<std::uint32_t>(1);
+    } else {
+      munmap(page, kPage);
+    }
+  }
   if (!register_process()) return false;
   file_.store(mapped_, std::memory_order_release);
   return true;
@@ -325,7 +336,10 @@ void Witness::forget_in_child() {
   new (&attaching_) std::mutex;  // a thread that exists no more may have held it
   file_.store(nullptr, std::memory_order_release);
   mapped_ = nullptr;  // gone: MADV_DONTFORK
+  // Not closed: the program may have done so, and opened a file of its own under the number.
+  static_cast<void>(lock_.release());
   generation_.fetch_add(1, std::memory_order_acq_rel);
+  if (unforked_ != nullptr) unforked_->store(1);
 }
 
 }  // namespace chronos::fake

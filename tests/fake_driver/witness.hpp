@@ -40,7 +40,10 @@ class Witness {
   std::uint64_t total(std::uint32_t device);
 
   // Changes at fork: what was recorded under another generation belongs to the parent.
-  std::uint32_t generation() const { return generation_.load(std::memory_order_acquire); }
+  std::uint32_t generation() {
+    notice_fork();
+    return generation_.load(std::memory_order_acquire);
+  }
   void forget_in_child();
 
  private:
@@ -54,6 +57,10 @@ class Witness {
   static Word128 pack(const Head& head);
   static Head unpack(Word128 word);
 
+  // A child made without fork handlers (_Fork, a raw clone) finds a page that the kernel wiped.
+  void notice_fork() {
+    if (unforked_ != nullptr && unforked_->load() == 0) forget_in_child();
+  }
   bool attach_locked();
   bool open_file();
   bool initialise();
@@ -74,6 +81,7 @@ class Witness {
   std::string mapping_key_;
   UniqueFd lock_;  // holds a record lock on byte `slot_`: not inherited by fork, dropped by exec
   WitnessFile* mapped_ = nullptr;
+  std::atomic<std::uint32_t>* unforked_ = nullptr;
 };
 
 }  // namespace chronos::fake
