@@ -71,10 +71,10 @@ class Bench:
     def buffers(self):
         """One process with a loader of its own, each door in turn."""
         for mode in ("callback", "counts"):
+            state = tempfile.mkdtemp(dir=self.state)
             for row in self.lines(
                 self.program("buffers"), self.driver(), self.shim, self.empty_layer,
-                400 if self.quick else 3000, CHRONOS_PARTITION=NAME, CHRONOS_LIFETIME=mode,
-                BENCH_OVERSIZE=str(2 << 30)):
+                400 if self.quick else 3000, CHRONOS_STATE_DIR=state, CHRONOS_LIFETIME=mode, CHRONOS_LOG="error"):
                 row["group"] = f"buffers, {mode}"
 
     def buffers_counted(self):
@@ -83,12 +83,13 @@ class Bench:
             return
         pairs = 200
         for mode in ("callback", "counts"):
-            with tempfile.TemporaryDirectory() as folder:
+            with (tempfile.TemporaryDirectory() as folder,
+                  tempfile.TemporaryDirectory(prefix="chronos-bench.", dir="/dev/shm") as state):
                 self.run(
                     "valgrind", "-q", "--tool=callgrind", "--instr-atstart=no",
                     f"--callgrind-out-file={folder}/out", self.program("buffers"), self.driver(),
-                    self.shim, self.empty_layer, pairs, CHRONOS_PARTITION=NAME,
-                    CHRONOS_LIFETIME=mode)
+                    self.shim, self.empty_layer, pairs, CHRONOS_LIFETIME=mode,
+                    CHRONOS_LOG="error", CHRONOS_STATE_DIR=state)
                 for dump in Path(folder).glob("out.*"):
                     text = dump.read_text()
                     door = re.search(r"^desc: Trigger: Client Request: (.*)$", text, re.M)
@@ -142,11 +143,11 @@ class Bench:
 
     # Whole commands
 
-    def spawn(self, group, rounds, commands):
+    def spawn(self, group, rounds, commands, order="shifting"):
         arguments = []
         for name, (variables, command) in commands.items():
             arguments += [name, *(f"{k}={v}" for k, v in variables.items()), "--", *command, "+"]
-        list(self.lines(self.program("spawn"), group, rounds, *arguments[:-1]))
+        list(self.lines(self.program("spawn"), order, group, rounds, *arguments[:-1]))
 
     def commands(self):
         commands = {
@@ -157,7 +158,7 @@ class Bench:
             "chronos available": ({}, [self.chronos, "available", "0"]),
             "chronos release": ({}, [self.chronos, "release", "again"]),
         }
-        self.spawn("commands", 20 if self.quick else 100, commands)
+        self.spawn("commands", 20 if self.quick else 100, commands, "fixed")
 
     def execs(self):
         preloads = {"bare": {}, "empty preload": {"LD_PRELOAD": self.empty_preload},

@@ -4,7 +4,8 @@
 
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
+
+#include "core/opencl_facts.hpp"
 
 namespace chronos::bench {
 namespace {
@@ -56,6 +57,13 @@ const Table* init_layer(const std::string& path, const Table& next) {
   return table;
 }
 
+// The real functions under the names that core/opencl_facts.hpp calls them by.
+struct DriverFacts {
+  decltype(Table::clGetPlatformInfo) get_platform_info;
+  decltype(Table::clGetDeviceIDs) get_device_ids;
+  decltype(Table::clGetDeviceInfo) get_device_info;
+};
+
 using GetAddress = void*(CL_API_CALL*)(const char*);
 using GetPlatforms = cl_int(CL_API_CALL*)(cl_uint, cl_platform_id*, cl_uint*);
 
@@ -84,6 +92,8 @@ MiniLoader::MiniLoader(const std::string& driver, const std::string& shim,
   cl_int error = CL_SUCCESS;
   context_ = bare_.clCreateContext(nullptr, 1, &device, nullptr, nullptr, &error);
   if (context_ == nullptr) give_up("no context");
+  device_ = opencl::describe_device(
+      DriverFacts{bare_.clGetPlatformInfo, bare_.clGetDeviceIDs, bare_.clGetDeviceInfo}, device);
 
   static Table next;
   next = terminator(bare_);

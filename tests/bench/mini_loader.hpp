@@ -5,6 +5,7 @@
 
 #include <string>
 
+#include "core/device.hpp"
 #include "shim/opencl.hpp"
 
 namespace chronos::bench {
@@ -21,7 +22,8 @@ class MiniLoader {
   // From here on calls go through these.
   void open_doors(Layer layer, bool driver_door);
 
-  cl_context context() const { return context_; }
+  // As the shim identifies it.
+  const Device& device() const { return device_; }
 
   // As ocl-icd and the Khronos loader have it.
   cl_mem create_buffer(cl_mem_flags flags, size_t size, cl_int* error) const {
@@ -42,6 +44,7 @@ class MiniLoader {
   Table* driver_ = nullptr;  // the driver's own, in place
   Table bare_{};             // what stood in it
   Table patched_{};          // what the driver door makes of it
+  Device device_;
   cl_context context_ = nullptr;
 };
 

@@ -27,20 +27,31 @@ inline double median(std::vector<double> values) {
   return *middle;
 }
 
-inline void alternate(std::vector<Way>& ways, int rounds, int operations_in_a_batch) {
+inline double time_batch(Way& way, int operations_in_a_batch) {
   using Clock = std::chrono::steady_clock;
-  for (int round = 0; round < rounds; ++round) {
-    for (std::size_t i = 0; i < ways.size(); ++i) {
-      // Each way follows each other one equally often.
-      Way& way = ways[(i * (1 + static_cast<std::size_t>(round) %
-                                    (ways.size() - 1 ? ways.size() - 1 : 1)) +
-                       static_cast<std::size_t>(round)) %
-                      ways.size()];
-      if (way.prepare) way.prepare();
-      const auto start = Clock::now();
-      way.batch();
-      const std::chrono::duration<double, std::nano> taken = Clock::now() - start;
-      way.nanoseconds.push_back(taken.count() / operations_in_a_batch);
+  if (way.prepare) way.prepare();
+  const auto start = Clock::now();
+  way.batch();
+  const std::chrono::duration<double, std::nano> taken = Clock::now() - start;
+  return taken.count() / operations_in_a_batch;
+}
+
+// kShifting: forwards and backwards, from another one each time, for what a batch leaves behind (a
+// warm cache, a drained queue) must not favour one of them. kFixed: for steps that need the one
+// before.
+enum class Order { kShifting, kFixed };
+
+inline void alternate(std::vector<Way>& ways, int rounds, int operations_in_a_batch,
+                      Order order = Order::kShifting) {
+  const std::size_t count = ways.size();
+  for (std::size_t round = 0; round < static_cast<std::size_t>(rounds); ++round) {
+    for (std::size_t i = 0; i < count; ++i) {
+      std::size_t at = i;
+      if (order == Order::kShifting) {
+        at = (round % 2 == 0 ? i : count - 1 - i) + round / 2;
+      }
+      Way& way = ways[at % count];
+      way.nanoseconds.push_back(time_batch(way, operations_in_a_batch));
     }
   }
 }

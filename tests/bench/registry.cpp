@@ -37,14 +37,7 @@ void measure(Registry& registry, int existing, int rounds) {
   std::vector<Way> ways;
   ways.push_back({"create" + among, {}, [&] { last = must(registry.create(request())).id; }, {}});
   ways.push_back({"release" + among, {}, [&] { must(registry.release(last)); }, {}});
-  for (int i = 0; i < rounds; ++i) {
-    for (Way& way : ways) {
-      std::vector<Way> one{way};
-      one[0].nanoseconds.clear();
-      alternate(one, 1, 1);
-      way.nanoseconds.push_back(one[0].nanoseconds[0]);
-    }
-  }
+  alternate(ways, rounds, 1, Order::kFixed);
   print("registry", ways);
   std::vector<Way> listing;
   listing.push_back({"list" + among,

@@ -1,6 +1,7 @@
-// spawn GROUP ROUNDS NAME [VARIABLE=VALUE]... -- COMMAND... [+ NAME ...]: runs the commands in turn
-// and says how long each took from its start to its end. Their output goes to /dev/null; a status
-// that is not 0 ends the measurement. posix_spawn, so that our own size costs nothing.
+// spawn shifting|fixed GROUP ROUNDS NAME [VARIABLE=VALUE]... -- COMMAND... [+ NAME ...]: runs the
+// commands in turn and says how long each took from its start to its end. Their output goes to
+// /dev/null; a status that is not 0 ends the measurement. posix_spawn, so that our own size costs
+// nothing.
 #include <fcntl.h>
 #include <spawn.h>
 #include <sys/wait.h>
@@ -53,15 +54,17 @@ std::vector<Command> parse(char** at) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc < 5) {
-    std::fprintf(stderr, "usage: %s GROUP ROUNDS NAME [VARIABLE=VALUE]... -- COMMAND... [+ ...]\n",
-                 argv[0]);
+  if (argc < 6) {
+    std::fprintf(
+        stderr,
+        "usage: %s shifting|fixed GROUP ROUNDS NAME [VARIABLE=VALUE]... -- COMMAND... [+ ...]\n",
+        argv[0]);
     return 2;
   }
   posix_spawn_file_actions_t actions;
   ::posix_spawn_file_actions_init(&actions);
   ::posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
-  std::vector<Command> commands = parse(argv + 3);
+  std::vector<Command> commands = parse(argv + 4);
   std::vector<Way> ways;
   for (Command& command : commands) {
     for (char** entry = environ; *entry != nullptr; ++entry) command.environment.push_back(*entry);
@@ -69,7 +72,8 @@ int main(int argc, char** argv) {
     command.environment.push_back(nullptr);
     ways.push_back({command.name, {}, [&] { run(command, actions); }, {}});
   }
-  alternate(ways, std::atoi(argv[2]), 1);
-  print(argv[1], ways);
+  alternate(ways, std::atoi(argv[3]), 1,
+            std::strcmp(argv[1], "fixed") == 0 ? Order::kFixed : Order::kShifting);
+  print(argv[2], ways);
   return 0;
 }
