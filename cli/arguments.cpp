@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 #include <memory>
 #include <utility>
 
@@ -87,25 +86,5 @@ CLI::Validator one_of(std::vector<std::string> choices) {
 }
 
 std::string help_hint(std::string_view verb) { return fmt::format("see `chronos help {}`", verb); }
-
-Result<int> parse_device(std::string_view text) {
-  int number = 0;
-  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (error != std::errc() || end != text.data() + text.size() || text[0] == '-') {
-    return fail(ErrorCode::kInvalid,
-                fmt::format("invalid device {}: it is not a device number such as 0",
-                            chronos::quoted(text)),
-                "`chronos stats` lists the devices");
-  }
-  return number;
-}
-
-Result<Device> device_by_number(const Registry& registry, int number) {
-  Result<Inventory> inventory = load_inventory(registry.state());
-  if (!inventory) return pass_on(inventory);
-  Result<Device> device = find_device(*inventory, number);
-  if (!device) device.error().code = ErrorCode::kInvalid;
-  return device;
-}
 
 }  // namespace chronos::cli

@@ -7,9 +7,6 @@
 #include <vector>
 
 #include "cli/output.hpp"
-#include "core/device.hpp"
-#include "core/inventory.hpp"
-#include "core/registry.hpp"
 
 namespace chronos::cli {
 
@@ -43,12 +40,5 @@ CLI::Validator one_of(std::vector<std::string> choices);
 
 // "see `chronos help create`"
 std::string help_hint(std::string_view verb);
-
-// The number of a device as people write it. Errors: kInvalid.
-Result<int> parse_device(std::string_view text);
-
-// A device of this machine by its number. An unknown number is kInvalid: the request is wrong, not
-// the machine. Errors: kInvalid, kNoDevice (no OpenCL at all), kSystem.
-Result<Device> device_by_number(const Registry& registry, int number);
 
 }  // namespace chronos::cli

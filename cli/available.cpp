@@ -1,4 +1,5 @@
 #include "cli/arguments.hpp"
+#include "cli/devices.hpp"
 #include "cli/json.hpp"
 #include "cli/verbs.hpp"
 

@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include "cli/arguments.hpp"
+#include "cli/devices.hpp"
 #include "cli/json.hpp"
 #include "cli/verbs.hpp"
 #include "core/units.hpp"

@@ -11,7 +11,7 @@ namespace {
 
 // To the nearest second: a warning five minutes ahead says so, though it comes a moment later.
 std::string rounded_duration(std::uint64_t nanos) {
-  if (nanos < kNanosPerSecond) return format_duration(nanos);
+  if (nanos < kNanosPerSecond / 2) return format_duration(nanos);
   return format_duration((nanos + kNanosPerSecond / 2) / kNanosPerSecond * kNanosPerSecond);
 }
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "cli/arguments.hpp"
+#include "cli/devices.hpp"
 #include "cli/json.hpp"
 #include "cli/table.hpp"
 #include "cli/verbs.hpp"
@@ -89,12 +90,12 @@ int list_verb(const Invocation& invocation) {
       "A partition that has ended is shown as draining while its programs still hold memory.");
   if (auto status = arguments.parse(invocation.arguments)) return *status;
 
-  // Needs no OpenCL: numbers and names of devices are those that the creator saw.
   Result<Registry> registry = Registry::open();
   if (!registry) return report(registry.error());
   Result<std::vector<PartitionInfo>> partitions = registry->list();
   if (!partitions) return report(partitions.error());
   print_warning_lines(registry->warnings());
+  use_current_numbers(registry->state(), *partitions);
   // Scripts take the first id for one that can be used.
   std::stable_partition(partitions->begin(), partitions->end(), [](const PartitionInfo& one) {
     return one.state == PartitionState::kActive;

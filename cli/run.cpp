@@ -8,6 +8,7 @@
 #include <memory>
 
 #include "cli/arguments.hpp"
+#include "cli/devices.hpp"
 #include "cli/environment.hpp"
 #include "cli/supervisor.hpp"
 #include "cli/verbs.hpp"

@@ -8,6 +8,7 @@
 #include "cli/json.hpp"
 #include "cli/table.hpp"
 #include "cli/verbs.hpp"
+#include "core/inventory.hpp"
 #include "core/units.hpp"
 
 namespace chronos::cli {

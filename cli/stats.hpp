@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "cli/output.hpp"
+#include "core/device.hpp"
 #include "core/registry.hpp"
 
 namespace chronos::cli {

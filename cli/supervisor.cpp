@@ -146,7 +146,8 @@ Result<int> Supervisor::run(const ChildCommand& command) {
   Result<void> spawned = spawn(command);
   if (!spawned) return pass_on(spawned);
 
-  if (!child_status_) advance(false);
+  // Looks at once: what the caller saw of the partitions is some time ago.
+  if (!child_status_) advance(true);
   while (!child_status_ || kill_at_ns_) {
     if (kill_at_ns_ && (!any_child_left_ || *kill_at_ns_ <= boottime_ns())) return finish_ending();
     arm_timer();

@@ -60,9 +60,15 @@ bool Ledger::claim_slot(std::size_t index, const ProcessIdentity& self, SlotRef&
   while (high < index + 1 && !layout_->header.slots_high.compare_exchange_weak(high, index + 1)) {
   }
   OwnerWord claiming{owner.generation, SlotState::kClaiming, static_cast<std::uint32_t>(self.pid)};
+  std::uint64_t start_before = slot.start_ticks.load();
+  std::uint64_t namespace_before = slot.pid_namespace.load();
   if (!slot.owner.compare_exchange_strong(word, claiming.pack())) return false;
-  slot.start_ticks.store(self.start_ticks);
-  slot.pid_namespace.store(self.pid_namespace);
+  // Compare-and-swap, because a claimer that was delayed here and judged dead must not write over
+  // the identity of the next one.
+  if (!slot.start_ticks.compare_exchange_strong(start_before, self.start_ticks) ||
+      !slot.pid_namespace.compare_exchange_strong(namespace_before, self.pid_namespace)) {
+    return false;
+  }
   OwnerWord live = claiming;
   live.state = SlotState::kLive;
   word = claiming.pack();
@@ -151,7 +157,12 @@ void Ledger::note_peak(std::uint64_t sum) {
 bool Ledger::is_dead(std::size_t index, OwnerWord owner, SlotJudge& judge) const {
   if (owner.state == SlotState::kFree) return false;
   // The claimer took the lock before it touched the word, and its identity may not be written yet.
-  if (owner.state == SlotState::kClaiming) return !judge.lock_is_held(index);
+  // The pid alone may be somebody else's by now, and the lock may be held for an instant by another
+  // claimer that comes too late: either is enough, because freeing a claim that goes on after all
+  // costs it only another slot.
+  if (owner.state == SlotState::kClaiming) {
+    return !judge.lock_is_held(index) || judge.pid_is_gone(static_cast<pid_t>(owner.pid));
+  }
 
   const LedgerSlot& slot = layout_->slots[index];
   ProcessIdentity identity{static_cast<pid_t>(owner.pid),

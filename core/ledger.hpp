@@ -117,6 +117,8 @@ struct SlotRef {
 class SlotJudge {
  public:
   virtual bool lock_is_held(std::size_t index) = 0;
+  // No process of this number, in our own pid namespace.
+  virtual bool pid_is_gone(pid_t pid) = 0;
   virtual Liveness owner_lives(const ProcessIdentity& owner) = 0;
   virtual Liveness owner_maps_ledger(const ProcessIdentity& owner) = 0;
 

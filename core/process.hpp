@@ -12,6 +12,8 @@ struct ProcessIdentity {
   pid_t pid = 0;
   std::uint32_t pid_namespace = 0;  // inode of the namespace in which `pid` counts; 0: unknown
   std::uint64_t start_ticks = 0;    // start on the initial namespace's boot clock, in 10 ms ticks
+
+  bool operator==(const ProcessIdentity&) const = default;
 };
 
 // The calling process. Not cached: right in a forked child too.

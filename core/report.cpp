@@ -48,8 +48,9 @@ Json partition_json(const PartitionInfo& partition) {
   json["duration_seconds"] = (partition.duration_ns + kNanosPerSecond - 1) / kNanosPerSecond;
   json["time_remaining_seconds"] = partition.remaining_ns / kNanosPerSecond;
   json["expires_at"] = time_json(partition.expires_at);
-  json["owner"] = user_name(partition.owner);
-  json["creator"] = user_name(partition.creator);
+  const std::string owner = user_name(partition.owner);
+  json["owner"] = owner;
+  json["creator"] = partition.creator == partition.owner ? owner : user_name(partition.creator);
   json["pid"] = partition.pid > 0 ? Json(partition.pid) : Json(nullptr);
   json["state"] = to_string(partition.state);
   json["processes"] = std::move(processes);

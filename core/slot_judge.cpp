@@ -1,7 +1,10 @@
 #include "core/slot_judge.hpp"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/stat.h>
+
+#include <cerrno>
 
 namespace chronos {
 namespace {
@@ -32,7 +35,10 @@ bool KernelJudge::lock_is_held(std::size_t index) {
   return ::fcntl(fd_, F_OFD_GETLK, &lock) != 0 || lock.l_type != F_UNLCK;
 }
 
+bool KernelJudge::pid_is_gone(pid_t pid) { return ::kill(pid, 0) != 0 && errno == ESRCH; }
+
 Liveness KernelJudge::owner_lives(const ProcessIdentity& owner) {
+  if (unclaimed_ && *unclaimed_ == owner) return Liveness::kDead;
   Liveness alive = liveness_of(owner);
   if (alive == Liveness::kAlive && only_uid_ && !may_run_as(owner.pid, *only_uid_)) {
     return Liveness::kDead;
@@ -41,10 +47,6 @@ Liveness KernelJudge::owner_lives(const ProcessIdentity& owner) {
 }
 
 Liveness KernelJudge::owner_maps_ledger(const ProcessIdentity& owner) {
-  if (unclaimed_ && unclaimed_->pid == owner.pid &&
-      unclaimed_->pid_namespace == owner.pid_namespace) {
-    return Liveness::kDead;
-  }
   return maps_file(owner.pid, device_, inode_);
 }
 

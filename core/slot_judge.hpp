@@ -16,11 +16,13 @@ class KernelJudge final : public SlotJudge {
   // ledger may have written anybody's pid there.
   explicit KernelJudge(int fd, std::optional<uid_t> only_uid = std::nullopt);
 
-  // From here on, slots of `self` whose lock is free are leftovers of the program that ran in this
-  // process before exec(), although the file is mapped again: this one has claimed none yet.
+  // From here on, slots of `self` are leftovers of the program that ran in this process before
+  // exec(): this one has claimed none yet. No lock is asked for, because a forked child may have
+  // kept the old one, and the file is mapped again.
   void before_first_claim_of(const ProcessIdentity& self) { unclaimed_ = self; }
 
   bool lock_is_held(std::size_t index) override;
+  bool pid_is_gone(pid_t pid) override;
   Liveness owner_lives(const ProcessIdentity& owner) override;
   Liveness owner_maps_ledger(const ProcessIdentity& owner) override;
 

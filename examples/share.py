@@ -26,7 +26,7 @@ def worker(size: int) -> None:
             buffer = cl.Buffer(context, cl.mem_flags.READ_WRITE, size)
             # Written to, so that the driver cannot put the allocation off.
             cl.enqueue_fill_buffer(queue, buffer, b"\xff", 0, size).wait()
-        except MemoryError:
+        except (cl.MemoryError, MemoryError):
             print("refused", flush=True)
         else:
             held.append(buffer)

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "core/opencl_facts.hpp"
+#include "shim/environment.hpp"
 #include "shim/guard.hpp"
 #include "shim/process.hpp"
 
@@ -94,6 +95,7 @@ Place place_of(const Table& real, cl_device_id device) {
 }
 
 void forget_context(cl_context context) {
+  repair_layers();  // by now the loader has read it
   Process& self = process();
   std::lock_guard lock(self.mutex);
   self.contexts.erase(context);

@@ -73,36 +73,43 @@ std::string without_us(std::string_view list, std::string_view separators) {
   return rest;
 }
 
-// What else was in OPENCL_LAYERS when the program started. Never destroyed.
-const std::string& other_layers() {
-  static const auto* const others = [] {
-    char** entry = environment_is_untrusted() ? nullptr : find_variable(kLayers);
-    return new std::string(entry == nullptr ? "" : without_us(*entry + kLayers.size(), ":"));
-  }();
-  return *others;
+// OPENCL_LAYERS as it was announced. Never destroyed; empty if we do not know our own path.
+std::string& announced() {
+  static auto* const value = new std::string;
+  return *value;
 }
 
 }  // namespace
 
 void announce_layer() {
-  static const auto* const path = new std::string(own_path());
-  if (path->empty()) return;
-  const std::string& others = other_layers();
-  const std::string value = others.empty() ? *path : *path + ":" + others;
-  char** layers = find_variable(kLayers);
-  if (layers == nullptr || value != *layers + kLayers.size()) set_variable(kLayers, value);
+  const std::string path = own_path();
+  if (path.empty()) return;
+  char** layers = environment_is_untrusted() ? nullptr : find_variable(kLayers);
+  const std::string others = layers == nullptr ? "" : without_us(*layers + kLayers.size(), ":");
+  announced() = others.empty() ? path : path + ":" + others;
+  layers = find_variable(kLayers);
+  if (layers == nullptr || announced() != *layers + kLayers.size()) {
+    set_variable(kLayers, announced());
+  }
 
   char** preload = find_variable(kPreload);
   if (preload == nullptr || environment_is_untrusted()) return;
   std::string_view now = *preload + kPreload.size();
   // A relative path means another file to a child in another folder.
-  if (now.find(kOwnName) == now.npos || now.find(*path) != now.npos) return;
+  if (now.find(kOwnName) == now.npos || now.find(path) != now.npos) return;
   const std::string rest = without_us(now, ": ");
-  set_variable(kPreload, rest.empty() ? *path : *path + ":" + rest);
+  set_variable(kPreload, rest.empty() ? path : path + ":" + rest);
 }
 
-namespace {
-__attribute__((constructor)) void on_load() { announce_layer(); }
-}  // namespace
+void repair_layers() {
+  const std::string& whole = announced();
+  char** layers = find_variable(kLayers);
+  if (layers == nullptr) return;
+  const std::string_view now = *layers + kLayers.size();
+  // ocl-icd writes a NUL over each ':'.
+  if (now.size() < whole.size() && whole.starts_with(now) && whole[now.size()] == ':') {
+    set_variable(kLayers, whole);
+  }
+}
 
 }  // namespace chronos::shim

@@ -5,8 +5,11 @@ namespace chronos::shim {
 
 // Puts our own absolute path first in OPENCL_LAYERS, where ICD loaders look for layers, and makes
 // it absolute in LD_PRELOAD. Works on the environment block itself, because a shell brings its own
-// setenv. Called once, before main, and again when a loader has mangled the variable (ocl-icd
-// writes into it, so that children would see the first layer only). Costs about a microsecond.
+// setenv. Called once, before main; costs about a microsecond.
 void announce_layer();
+
+// Puts OPENCL_LAYERS right again after ocl-icd has cut it up in place, so that children see every
+// layer of it and not only the first. What the program itself has changed is left alone.
+void repair_layers();
 
 }  // namespace chronos::shim

@@ -157,7 +157,7 @@ int chronos_shim_path(char** path) {
     if (path == nullptr) return no_output();
     auto shim = usable_shim_path();
     if (!shim) return give_up(shim);
-    return hand_out(std::string_view(*shim), path);
+    return hand_out(*shim, path);
   });
 }
 

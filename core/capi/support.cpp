@@ -123,7 +123,7 @@ Outcome<Registry> open_registry(ChronosPartitionerHandle handle) {
   return std::move(*registry);
 }
 
-Done hand_out(std::string_view answer, char** out) {
+Done hand_out(const std::string& answer, char** out) {
   char* copy = static_cast<char*>(std::malloc(answer.size() + 1));
   if (copy == nullptr) throw std::bad_alloc();
   std::memcpy(copy, answer.data(), answer.size());
@@ -133,7 +133,7 @@ Done hand_out(std::string_view answer, char** out) {
 }
 
 Done hand_out(const Json& answer, char** out) {
-  return hand_out(std::string_view(json_text(answer)), out);
+  return hand_out(json_text(answer), out);
 }
 
 tl::unexpected<Failure> no_output() {

@@ -11,6 +11,7 @@
 #include <exception>
 #include <new>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -81,7 +82,7 @@ int with_registry(ChronosPartitionerHandle handle, Body&& body) {
 }
 
 // As with_registry(), for a body that returns the text or the JSON to hand out through `out`.
-Done hand_out(std::string_view answer, char** out);
+Done hand_out(const std::string& answer, char** out);
 Done hand_out(const Json& answer, char** out);
 tl::unexpected<Failure> no_output();
 template <class Body>

@@ -136,14 +136,15 @@ CHRONOS_API int chronos_find_json(ChronosPartitionerHandle handle, const char* i
 /* {"schema_version", "partitions": [...], "warnings": [...]}. Errors: SYSTEM. */
 CHRONOS_API int chronos_list_json(ChronosPartitionerHandle handle, char** json);
 
-/* {"schema_version", "devices": [...], "warnings": [...]} with the fields of `chronos stats --json`.
+/* {"schema_version", "devices": [...], "warnings": [...]}, fields as in `chronos stats --json`.
  * `refresh` other than 0 asks the drivers again. Errors: NO_DEVICE, SYSTEM. */
 CHRONOS_API int chronos_stats_json(ChronosPartitionerHandle handle, int refresh, char** json);
 
 /* The text of `chronos stats`. Errors: NO_DEVICE, SYSTEM. */
 CHRONOS_API int chronos_stats_text(ChronosPartitionerHandle handle, char** text);
 
-/* {"schema_version", "device", "available_percent", "available_bytes"}. Errors: NO_DEVICE, SYSTEM. */
+/* {"schema_version", "device", "available_percent", "available_bytes"}.
+ * Errors: NO_DEVICE, SYSTEM. */
 CHRONOS_API int chronos_available_json(ChronosPartitionerHandle handle, int device, char** json);
 
 /* The partitions that a program started by the caller would run in, for those who start programs

@@ -56,6 +56,7 @@ class SharedLedger {
 class FakeJudge final : public SlotJudge {
  public:
   bool lock_is_held(std::size_t index) override { return locks.contains(index); }
+  bool pid_is_gone(pid_t pid) override { return !processes.contains(pid); }
   Liveness owner_lives(const ProcessIdentity& owner) override {
     auto found = processes.find(owner.pid);
     return found == processes.end() ? Liveness::kDead : found->second;
@@ -229,7 +230,8 @@ TEST_CASE("a claimer that died half way is judged by its lock", "[ledger]") {
   ledger.layout().slots[0].bytes.store(BytesWord{5, 0}.pack());
   judge.locks.insert(0);
   CHECK_FALSE(ledger.reclaim(judge));
-  judge.locks.clear();
+  SECTION("the lock is free") { judge.locks.clear(); }
+  SECTION("the pid is gone, a late claimer has the lock") { judge.processes.clear(); }
   CHECK(ledger.reclaim(judge));
   SlotRef slot;
   CHECK(ledger.claim_slot(0, process(8), slot));

@@ -127,10 +127,10 @@ TEST_CASE("other memory texts are refused with the text in the message") {
                                 "GiB"sv,
                                 "\xc2\xbd"sv}) {
     auto amount = parse_memory(text);
-    INFO(quoted(text));
+    INFO(chronos::quoted(text));
     REQUIRE(!amount);
     CHECK(amount.error().code == ErrorCode::kInvalid);
-    CHECK(amount.error().message.find("invalid memory " + quoted(text) + ": ") == 0);
+    CHECK(amount.error().message.find("invalid memory " + chronos::quoted(text) + ": ") == 0);
     CHECK(is_one_printable_line(amount.error().message));
     CHECK(!amount.error().hint.empty());
   }
@@ -202,10 +202,10 @@ TEST_CASE("other durations are refused with the text in the message") {
                                 "1y"sv,
                                 "1hm"sv}) {
     auto nanos = parse_duration(text);
-    INFO(quoted(text));
+    INFO(chronos::quoted(text));
     REQUIRE(!nanos);
     CHECK(nanos.error().code == ErrorCode::kInvalid);
-    CHECK(nanos.error().message.find("invalid duration " + quoted(text) + ": ") == 0);
+    CHECK(nanos.error().message.find("invalid duration " + chronos::quoted(text) + ": ") == 0);
     CHECK(is_one_printable_line(nanos.error().message));
     CHECK(!nanos.error().hint.empty());
   }
@@ -267,10 +267,10 @@ TEST_CASE("percentages are written with three digits") {
 }
 
 TEST_CASE("escaping keeps any text on one printable line") {
-  CHECK(quoted("p1") == "'p1'");
-  CHECK(quoted("a\nb\x1b[2J\t\\") == "'a\\nb\\x1b[2J\\t\\\\'");
-  CHECK(quoted(std::string(300, 'x')) == "'" + std::string(37, 'x') + "...'");
-  CHECK(quoted(std::string(40, 'x')) == "'" + std::string(40, 'x') + "'");
+  CHECK(chronos::quoted("p1") == "'p1'");
+  CHECK(chronos::quoted("a\nb\x1b[2J\t\\") == "'a\\nb\\x1b[2J\\t\\\\'");
+  CHECK(chronos::quoted(std::string(300, 'x')) == "'" + std::string(37, 'x') + "...'");
+  CHECK(chronos::quoted(std::string(40, 'x')) == "'" + std::string(40, 'x') + "'");
   CHECK(escaped(std::string(20, '\n'), 10) == "\\n\\n\\n...");
   CHECK(escaped("abc", 2).empty());
 }

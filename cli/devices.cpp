@@ -1,0 +1,46 @@
+#include "cli/devices.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+
+#include "core/drivers.hpp"
+#include "core/inventory.hpp"
+#include "core/inventory_store.hpp"
+#include "core/text.hpp"
+
+namespace chronos::cli {
+
+Result<int> parse_device(std::string_view text) {
+  int number = 0;
+  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc() || end != text.data() + text.size() || text[0] == '-') {
+    return fail(ErrorCode::kInvalid,
+                fmt::format("invalid device {}: it is not a device number such as 0", quoted(text)),
+                "`chronos stats` lists the devices");
+  }
+  return number;
+}
+
+Result<Device> device_by_number(const Registry& registry, int number) {
+  Result<Inventory> inventory = load_inventory(registry.state());
+  if (!inventory) return pass_on(inventory);
+  Result<Device> device = find_device(*inventory, number);
+  if (!device) device.error().code = ErrorCode::kInvalid;
+  return device;
+}
+
+void use_current_numbers(const StateDir& state, std::vector<PartitionInfo>& partitions) {
+  if (partitions.empty()) return;
+  auto stored = InventoryStore(state, find_drivers().key).read([](const auto&) { return true; });
+  if (!stored) return;
+  const std::vector<Device>& devices = stored->inventory.devices;
+  for (PartitionInfo& partition : partitions) {
+    auto device = std::find_if(devices.begin(), devices.end(),
+                               [&](const Device& one) { return one.key == partition.device_key; });
+    if (device != devices.end()) partition.device_index = device->index;
+  }
+}
+
+}  // namespace chronos::cli

@@ -1,0 +1,102 @@
+"""Arguments as people give them in Python, made what libchronos takes.
+
+A wrong type is a TypeError; a value that C could not take as it is, or would take for another, is
+InvalidRequest. All else is for libchronos to judge.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+from datetime import timedelta
+from decimal import Decimal
+from typing import Optional, SupportsFloat, Union
+
+from . import _library
+from .errors import InvalidRequest
+
+__all__ = [
+    "Duration",
+    "Memory",
+    "device_number",
+    "duration_text",
+    "memory_text",
+    "optional_bytes",
+    "text_bytes",
+]
+
+#: A share of a device (0.5; ``"50%"``) or a size (bytes as int; ``"4GiB"``).
+Memory = Union[float, int, str]
+#: Seconds, a ``timedelta``, or text such as ``"90s"``, ``"1h30m"``, ``"8h"``, ``"2d"``.
+Duration = Union[float, int, str, timedelta]
+
+_LARGEST_SHARE_LIKE_INT = 100
+
+
+def number_text(what: str, value: SupportsFloat) -> str:
+    # The shortest decimal that is this number, without exponent, which libchronos does not read.
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise InvalidRequest(f"invalid {what}: {number} is not a finite number")
+    return format(Decimal(repr(number)), "f")
+
+
+def _is_real(value: object) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def memory_text(memory: object) -> str:
+    if isinstance(memory, str):
+        return memory
+    if not _is_real(memory):
+        raise TypeError(
+            f"memory must be a share (0.5), bytes (int) or text ('4GiB'), "
+            f"not {type(memory).__name__}"
+        )
+    if isinstance(memory, numbers.Integral):
+        count = int(memory)
+        if count == 1:
+            return "1"  # the whole device, as 1.0
+        if 1 < count <= _LARGEST_SHARE_LIKE_INT:
+            raise InvalidRequest(
+                f"invalid memory {count}: unclear whether it is percent or bytes",
+                f"say {count / 100} or '{count}%' for a share, or a size such as '{count}GiB'",
+            )
+        if not 0 < count < 2**46:
+            raise InvalidRequest("invalid memory: a size must be above 0 and below 64 TiB")
+        return f"{count}B"
+    assert isinstance(memory, numbers.Real)
+    return number_text("memory", memory)
+
+
+def duration_text(duration: object) -> str:
+    if isinstance(duration, str):
+        return duration
+    if isinstance(duration, timedelta):
+        return number_text("duration", duration.total_seconds())
+    if not _is_real(duration):
+        raise TypeError(
+            f"duration must be seconds, a timedelta or text ('1h30m'), "
+            f"not {type(duration).__name__}"
+        )
+    assert isinstance(duration, numbers.Real)
+    return number_text("duration", duration)
+
+
+def optional_bytes(what: str, text: Optional[str]) -> Optional[bytes]:
+    return None if text is None else text_bytes(what, text)
+
+
+def text_bytes(what: str, text: object) -> bytes:
+    if not isinstance(text, str):
+        raise TypeError(f"{what} must be str, not {type(text).__name__}")
+    return _library.encode(what, text)
+
+
+def device_number(device: object) -> int:
+    if isinstance(device, bool) or not isinstance(device, numbers.Integral):
+        raise TypeError(f"device must be int, not {type(device).__name__}")
+    return _library.Library.device(int(device))

@@ -1,0 +1,157 @@
+"""What can go wrong: every failure of Chronos is a :class:`ChronosError`."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, Mapping, Optional, Type
+
+__all__ = [
+    "Busy",
+    "ChronosError",
+    "ChronosWarning",
+    "Damaged",
+    "Expired",
+    "InternalError",
+    "InvalidRequest",
+    "LibraryNotFound",
+    "NameInUse",
+    "NoDevice",
+    "NoRoom",
+    "NotEnoughMemory",
+    "PartitionNotFound",
+    "PermissionDenied",
+    "SystemFailure",
+]
+
+
+class ChronosError(Exception):
+    """Chronos refused or failed.
+
+    Attributes:
+        message: one line, what was wrong.
+        hint: one line, what to do next; None if there is nothing to say.
+
+    Example::
+
+        try:
+            partition = partitioner.create(device=0, memory=0.9, duration="1h")
+        except ChronosError as error:
+            print(f"Failed: {error}")
+    """
+
+    def __init__(self, message: str, hint: Optional[str] = None) -> None:
+        super().__init__(message, hint)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.hint})" if self.hint else self.message
+
+
+class InvalidRequest(ChronosError, ValueError):
+    """The request itself is wrong: a size, a duration, a name, a user."""
+
+
+class NotEnoughMemory(ChronosError):
+    """The device has not that much unreserved memory.
+
+    Attributes:
+        device: number of the device; None if unknown.
+        asked: bytes that were asked for; None if unknown.
+        available: bytes that a partition could have had just after the refusal; None if unknown.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        hint: Optional[str] = None,
+        device: Optional[int] = None,
+        asked: Optional[int] = None,
+        available: Optional[int] = None,
+    ) -> None:
+        super().__init__(message, hint)
+        self.args = (message, hint, device, asked, available)  # so that it can be pickled
+        self.device = device
+        self.asked = asked
+        self.available = available
+
+
+class PartitionNotFound(ChronosError, LookupError):
+    """There is no such partition, or it has ended."""
+
+
+class NameInUse(ChronosError):
+    """The owner already has a partition of that name."""
+
+
+class PermissionDenied(ChronosError):
+    """The partition is somebody else's, or only an administrator may do this."""
+
+
+class Expired(ChronosError):
+    """The partition's time is up, or it was released, while programs still hold memory in it."""
+
+
+class Damaged(ChronosError):
+    """A state file is truncated, garbage or of another version."""
+
+
+class Busy(ChronosError):
+    """Another process has held the registry for too long (5 seconds)."""
+
+
+class NoDevice(ChronosError):
+    """There is no OpenCL, no such device, or a driver that fails."""
+
+
+class NoRoom(ChronosError):
+    """There is no space left in the state directory."""
+
+
+class SystemFailure(ChronosError):
+    """A system call failed, or a part of the installation is missing."""
+
+
+class InternalError(ChronosError):
+    """A defect in Chronos; please report it."""
+
+
+class LibraryNotFound(ChronosError):
+    """libchronos.so is missing, or is not one that this package can use."""
+
+
+class ChronosWarning(UserWarning):
+    """Something was left out: a damaged state file of yours, a driver that does not answer."""
+
+
+# The values of chronos.h.
+NO_CAPACITY = -2
+NO_MEMORY = -12
+_CLASSES: Dict[int, Type[ChronosError]] = {
+    -1: InvalidRequest,
+    -3: PartitionNotFound,
+    -4: NameInUse,
+    -5: PermissionDenied,
+    -6: Expired,
+    -7: Damaged,
+    -8: Busy,
+    -9: NoDevice,
+    -10: NoRoom,
+    -11: SystemFailure,
+}
+
+
+def error_from(code: int, report: Mapping[str, Any]) -> Exception:
+    """The exception for a result code and what chronos_last_error_json() says of it."""
+    message = str(report.get("message") or f"error {code}")
+    hint = report.get("hint")
+    if code == NO_MEMORY:
+        return MemoryError(message)
+    if code == NO_CAPACITY:
+        return NotEnoughMemory(
+            message,
+            hint,
+            report.get("device"),
+            report.get("asked_bytes"),
+            report.get("available_bytes"),
+        )
+    return _CLASSES.get(code, InternalError)(message, hint)

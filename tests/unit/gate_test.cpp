@@ -1,0 +1,97 @@
+#include "shim/gate.hpp"
+
+#include "core/partition_files.hpp"
+#include "core/registry.hpp"
+#include "shim/process.hpp"
+#include "tests/unit/catch.hpp"
+#include "tests/unit/temp_state.hpp"
+
+using namespace chronos;
+using namespace chronos::shim;
+
+namespace {
+
+constexpr std::uint64_t kMiB = 1 << 20;
+
+std::unique_ptr<Attachment> partition_of(std::uint64_t bytes) {
+  auto registry = Registry::open();
+  CreateRequest request;
+  request.device.key = "uuid:test";
+  request.device.name = "Test GPU";
+  request.device.total_bytes = 1 << 30;
+  request.memory.bytes = bytes;
+  request.duration_ns = 3600 * kNanosPerSecond;
+  auto made = registry->create(request);
+  REQUIRE(made);
+  FileName name{made->owner, {}, FileKind::kGrant};
+  REQUIRE(parse_token(made->token, name.token));
+  auto attachment = Attachment::attach(registry->state(), *read_grant(registry->state(), name));
+  REQUIRE(attachment);
+  return std::move(*attachment);
+}
+
+}  // namespace
+
+TEST_CASE("a receipt keeps its parts apart", "[gate]") {
+  Receipt receipt(0x1ff, 0xff, kMaxBytes);
+  Receipt same(receipt.word());
+  CHECK(same.is_charged());
+  CHECK(same.epoch() == 0x1ff);
+  CHECK(same.assignment() == 0xff);
+  CHECK(same.bytes() == kMaxBytes);
+  CHECK(Receipt(0, 0, 0).is_charged());
+  CHECK_FALSE(Receipt().is_charged());
+  CHECK(Receipt(3, 7, 11).epoch() == 3);
+  CHECK(Receipt(3, 7, 11).assignment() == 7);
+  CHECK(Receipt(3, 7, 11).bytes() == 11);
+}
+
+TEST_CASE("several partitions are charged all or none", "[gate]") {
+  TempState state;
+  auto small = partition_of(4 * kMiB);
+  auto large = partition_of(10 * kMiB);
+  const Assignment& both = assignment_for({large.get(), small.get(), large.get()}, nullptr);
+  CHECK(both.attachments.size() == 2);
+  CHECK(&both == &assignment_for({small.get(), large.get()}, nullptr));
+
+  Receipt receipt;
+  REQUIRE(reserve(both, 3 * kMiB, receipt));
+  CHECK(small->used() == 3 * kMiB);
+  CHECK(large->used() == 3 * kMiB);
+  Receipt second;
+  CHECK_FALSE(reserve(both, 2 * kMiB, second));  // fits the large one only
+  CHECK_FALSE(second.is_charged());
+  CHECK(large->used() == 3 * kMiB);
+  give_back(receipt);
+  give_back(Receipt());
+  CHECK(small->used() == 0);
+  CHECK(large->used() == 0);
+  // Assignments are for good, and point at these.
+  small.release();
+  large.release();
+}
+
+TEST_CASE("a reason refuses everything", "[gate]") {
+  static const std::string why = "partition p1 was not found";
+  const Assignment& none = assignment_for({}, &why);
+  CHECK_FALSE(none.is_free());
+  Receipt receipt;
+  CHECK_FALSE(reserve(none, 1, receipt));
+  CHECK(assignment_for({}, nullptr).is_free());
+}
+
+TEST_CASE("a receipt of the parent is worth nothing in a child", "[gate][processes]") {
+  TempState state;
+  (void)process();
+  auto place = partition_of(10 * kMiB);
+  const Assignment& assignment = assignment_for({place.get()}, nullptr);
+  Receipt receipt;
+  REQUIRE(reserve(assignment, 4 * kMiB, receipt));
+  const std::uint64_t before = epoch();
+  Receipt foreign(before + 1, assignment.index, 4 * kMiB);
+  give_back(foreign);
+  CHECK(place->used() == 4 * kMiB);
+  give_back(receipt);
+  CHECK(place->used() == 0);
+  place.release();
+}
