@@ -28,6 +28,7 @@ class Bench:
         self.chronos = str(build / "bin/chronos")
         self.shim = str(build / "lib/libchronos_shim.so")
         self.empty_layer = str(self.programs / "libempty_layer.so")
+        self.callback_layer = str(self.programs / "libcallback_layer.so")
         self.empty_preload = str(self.programs / "libempty_preload.so")
         self.rows = []  # {"group", "name", "min_ns", "median_ns", ...}
         self.state = tempfile.mkdtemp(prefix="chronos-bench.", dir="/dev/shm")
@@ -73,7 +74,7 @@ class Bench:
         for mode in ("callback", "counts"):
             state = tempfile.mkdtemp(dir=self.state)
             for row in self.lines(
-                self.program("buffers"), self.driver(), self.shim, self.empty_layer,
+                self.program("buffers"), self.driver(), self.shim, self.empty_layer, self.callback_layer,
                 400 if self.quick else 3000, CHRONOS_STATE_DIR=state, CHRONOS_LIFETIME=mode, CHRONOS_LOG="error"):
                 row["group"] = f"buffers, {mode}"
 
@@ -88,7 +89,7 @@ class Bench:
                 self.run(
                     "valgrind", "-q", "--tool=callgrind", "--instr-atstart=no",
                     f"--callgrind-out-file={folder}/out", self.program("buffers"), self.driver(),
-                    self.shim, self.empty_layer, pairs, CHRONOS_LIFETIME=mode,
+                    self.shim, self.empty_layer, self.callback_layer, pairs, CHRONOS_LIFETIME=mode,
                     CHRONOS_LOG="error", CHRONOS_STATE_DIR=state)
                 for dump in Path(folder).glob("out.*"):
                     text = dump.read_text()

@@ -1,6 +1,6 @@
-// buffers DRIVER SHIM EMPTY_LAYER ROUNDS: what a buffer's creation and release cost by each door,
-// in one process, in turn. Makes a partition where CHRONOS_STATE_DIR says.
-// Under callgrind it counts instructions instead: `ROUNDS` pairs each way, one dump for each.
+// buffers DRIVER SHIM EMPTY_LAYER CALLBACK_LAYER ROUNDS: what a buffer's creation and release cost
+// by each door, in one process, in turn. Makes a partition where CHRONOS_STATE_DIR says. Under
+// callgrind it counts instructions instead: `ROUNDS` pairs each way, one dump for each.
 #include <cstdio>
 #include <cstdlib>
 
@@ -27,8 +27,11 @@ struct Doors {
   bool driver_door;
 };
 constexpr Doors kDoors[] = {
-    {"bare", Layer::kNone, false},       {"empty layer", Layer::kEmpty, false},
-    {"layer door", Layer::kShim, false}, {"driver door", Layer::kNone, true},
+    {"bare", Layer::kNone, false},
+    {"empty layer", Layer::kEmpty, false},
+    {"callback layer", Layer::kCallback, false},
+    {"layer door", Layer::kShim, false},
+    {"driver door", Layer::kNone, true},
     {"both doors", Layer::kShim, true},
 };
 
@@ -95,12 +98,12 @@ bool count_instructions([[maybe_unused]] MiniLoader& loader, [[maybe_unused]] in
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 5) {
-    std::fprintf(stderr, "usage: %s DRIVER SHIM EMPTY_LAYER ROUNDS\n", argv[0]);
+  if (argc != 6) {
+    std::fprintf(stderr, "usage: %s DRIVER SHIM EMPTY_LAYER CALLBACK_LAYER ROUNDS\n", argv[0]);
     return 2;
   }
-  const int rounds = std::atoi(argv[4]);
-  MiniLoader loader(argv[1], argv[2], argv[3]);
+  const int rounds = std::atoi(argv[5]);
+  MiniLoader loader(argv[1], argv[2], argv[3], argv[4]);
   make_partition(loader.device());
   check_doors(loader);
   if (count_instructions(loader, rounds)) return 0;

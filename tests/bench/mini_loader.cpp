@@ -79,7 +79,7 @@ cl_platform_id first_platform(GetAddress get_address) {
 }  // namespace
 
 MiniLoader::MiniLoader(const std::string& driver, const std::string& shim,
-                       const std::string& empty_layer) {
+                       const std::string& empty_layer, const std::string& callback_layer) {
   constexpr char kGetAddress[] = "clGetExtensionFunctionAddress";
   void* handle = open_library(driver);
   cl_platform_id platform = first_platform(symbol<GetAddress>(handle, kGetAddress));
@@ -98,6 +98,7 @@ MiniLoader::MiniLoader(const std::string& driver, const std::string& shim,
   static Table next;
   next = terminator(bare_);
   empty_layer_ = init_layer(empty_layer, next);
+  callback_layer_ = init_layer(callback_layer, next);
   shim_layer_ = init_layer(shim, next);
 
   // A loader asks for the driver's entry with the dlsym that is preloaded.
@@ -109,9 +110,8 @@ MiniLoader::MiniLoader(const std::string& driver, const std::string& shim,
 }
 
 void MiniLoader::open_doors(Layer layer, bool driver_door) {
-  first_layer_ = layer == Layer::kShim    ? shim_layer_
-                 : layer == Layer::kEmpty ? empty_layer_
-                                          : nullptr;
+  const Table* const layers[] = {nullptr, empty_layer_, callback_layer_, shim_layer_};
+  first_layer_ = layers[static_cast<int>(layer)];
   *driver_ = driver_door ? patched_ : bare_;
 }
 

@@ -12,12 +12,13 @@ namespace chronos::bench {
 
 using shim::Table;
 
-enum class Layer { kNone, kEmpty, kShim };
+enum class Layer { kNone, kEmpty, kCallback, kShim };
 
 class MiniLoader {
  public:
   // Ends the program with a message when something is missing.
-  MiniLoader(const std::string& driver, const std::string& shim, const std::string& empty_layer);
+  MiniLoader(const std::string& driver, const std::string& shim, const std::string& empty_layer,
+             const std::string& callback_layer);
 
   // From here on calls go through these.
   void open_doors(Layer layer, bool driver_door);
@@ -40,6 +41,7 @@ class MiniLoader {
  private:
   const Table* first_layer_ = nullptr;
   const Table* empty_layer_ = nullptr;
+  const Table* callback_layer_ = nullptr;
   const Table* shim_layer_ = nullptr;
   Table* driver_ = nullptr;  // the driver's own, in place
   Table bare_{};             // what stood in it
