@@ -8,7 +8,6 @@
 
 #include "core/clock.hpp"
 #include "core/partition_files.hpp"
-#include "core/registry.hpp"
 #include "core/text.hpp"
 #include "core/users.hpp"
 
