@@ -241,7 +241,8 @@ while True: signal.pause()
 
 
 def test_the_program_ended_by_a_forwarded_signal(chronos, p1):
-    process = chronos.start("run", "--partition", p1, "--", "sh", "-c", "echo ready; exec sleep 600")
+    process = chronos.start("run", "--partition", p1, "--", "sh", "-c",
+                            "echo ready; exec sleep 600")
     assert process.stdout.readline() == "ready\n"
     process.terminate()
     process.communicate(timeout=20)
@@ -347,8 +348,8 @@ def test_time_is_up_while_stopped(chronos, shell):
 
 
 def test_without_a_terminal_a_stopped_program_may_be_continued_alone(chronos, p1):
-    process = chronos.start("run", "--partition", p1, "--", "sh", "-c", "echo $$; kill -STOP $$; exit 4",
-                            start_new_session=True)
+    process = chronos.start("run", "--partition", p1, "--", "sh", "-c",
+                            "echo $$; kill -STOP $$; exit 4", start_new_session=True)
     pid = int(process.stdout.readline())
     wait_until(lambda: " T " in Path(f"/proc/{pid}/stat").read_text(encoding="ascii"))
     os.kill(pid, signal.SIGCONT)
