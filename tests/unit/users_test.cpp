@@ -38,7 +38,7 @@ TEST_CASE("unknown users are refused with the text in the message") {
 TEST_CASE("properties of users") {
   CHECK(rc::check("any text is found or refused", [](const std::string& text) {
     auto user = find_user(text);
-    RC_ASSERT(user || user.error().message.find('\n') == std::string::npos);
+    if (!user) RC_ASSERT(user.error().message.find('\n') == std::string::npos);
   }));
 }
 
