@@ -141,9 +141,11 @@ def test_the_environment(chronos, chronos_path, p1):
     assert inner["LD_PRELOAD"] == seen["LD_PRELOAD"]
 
 
-def test_ones_own_partitions_are_left_to_the_shim(chronos, p1):
+def test_ones_own_partitions_are_named_to_the_program(chronos, p1):
+    """Else one that ends before the program first uses OpenCL would leave it with none."""
     chronos.env["CHRONOS_PARTITION"] = ""
-    assert "CHRONOS_PARTITION" not in environment_of_child(chronos)
+    seen = environment_of_child(chronos)["CHRONOS_PARTITION"]
+    assert re.fullmatch(r"p1@[0-9a-f]{32}", seen)
 
 
 def test_several_partitions(chronos, p1):
