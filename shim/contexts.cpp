@@ -79,7 +79,7 @@ const Assignment& find_assignment(const Table& real, cl_context context, bool& l
     if (place.kind == Place::Kind::kCharged) attachments.push_back(place.attachment);
   }
   if (why != nullptr) attachments.clear();
-  const Assignment& assignment = assignment_for(std::move(attachments), why);
+  const Assignment& assignment = assignment_for(attachments, why);
   if (lasting) self.contexts.emplace(context, &assignment);
   return assignment;
 }
