@@ -100,6 +100,14 @@ Place place_of(const Table& real, cl_device_id device) {
   return find_place(real, device);
 }
 
+const Assignment& assignment_of(const Table& real, cl_device_id device) {
+  std::lock_guard lock(process().mutex);
+  const Place place = find_place(real, device);
+  std::vector<Attachment*> attachments;
+  if (place.kind == Place::Kind::kCharged) attachments.push_back(place.attachment);
+  return assignment_for(attachments, place.kind == Place::Kind::kRefused ? place.why : nullptr);
+}
+
 void forget_context(cl_context context) {
   repair_layers();  // by now the loader has read it
   Process& self = process();

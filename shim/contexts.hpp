@@ -13,6 +13,9 @@ const Assignment& assignment_of(const Table& real, cl_context context);
 // The place of one device (of its root device, if it is a sub-device). Any thread.
 Place place_of(const Table& real, cl_device_id device);
 
+// What an allocation on one device is charged to. Any thread.
+const Assignment& assignment_of(const Table& real, cl_device_id device);
+
 // A context was created at this address: what was known of an earlier one there is forgotten, and
 // devices that were unassigned are looked at again.
 void forget_context(cl_context context);

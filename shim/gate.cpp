@@ -64,6 +64,18 @@ bool reserve(const Assignment& assignment, std::uint64_t size, Receipt& receipt)
   return true;
 }
 
+bool adjust(const Assignment& assignment, std::uint64_t actual, Receipt& receipt) {
+  const std::uint64_t reserved = receipt.bytes();
+  if (actual > reserved) {
+    Receipt more;
+    if (!reserve(assignment, actual - reserved, more)) return false;
+  } else if (actual < reserved) {
+    give_back(Receipt(receipt.epoch(), receipt.assignment(), reserved - actual));
+  }
+  receipt = Receipt(receipt.epoch(), receipt.assignment(), actual);
+  return true;
+}
+
 void give_back(Receipt receipt) {
   if (!receipt.is_charged()) return;
   notice_fork();

@@ -46,6 +46,10 @@ inline constexpr std::size_t kMaxAssignments = 256;
 // gets at most one line that says why. False: refused.
 bool reserve(const Assignment& assignment, std::uint64_t size, Receipt& receipt);
 
+// Makes `receipt` one for `actual` bytes, when the driver has said what an object really takes.
+// False, and nothing changed, if the partition has no room for the difference.
+bool adjust(const Assignment& assignment, std::uint64_t actual, Receipt& receipt);
+
 // Undoes a reserve(). Any thread, any number of threads; in a forked child nothing happens.
 void give_back(Receipt receipt);
 

@@ -6,6 +6,7 @@
 #include <new>
 
 #include "shim/lifetime.hpp"
+#include "shim/pointers.hpp"
 
 namespace chronos::shim {
 namespace detail {
@@ -25,6 +26,7 @@ void in_child() {
   contexts_version.fetch_add(1);
   self->partitions.after_fork();
   forget_counts_in_child();
+  forget_pointers_in_child();
   fork_marker->store(1);
 }
 

@@ -100,6 +100,8 @@ void patch(cl_platform_id platform) {
   }
   for (const HookedEntry& entry : kHookedEntries<DriverDoor>) {
     if (entry.since > version || entries[entry.index] == nullptr) continue;
+    // Has no object that would tell whose it is; AddressWrapper knows.
+    if (entry.index == offsetof(Table, clGetExtensionFunctionAddress) / sizeof(void*)) continue;
     std::atomic_ref(entries[entry.index]).store(entry.hook, std::memory_order_release);
   }
 }
@@ -151,8 +153,9 @@ struct AddressWrapper {
   static inline std::atomic<GetAddress> real{nullptr};
   static void* CL_API_CALL call(const char* name) {
     void* address = real.load()(name);
-    if (address == nullptr || std::strcmp(name, kGetPlatformIDs) != 0) return address;
-    return wrap_platforms(address);
+    if (address == nullptr) return address;
+    if (std::strcmp(name, kGetPlatformIDs) == 0) return wrap_platforms(address);
+    return hook_by_name<DriverDoor>(name, address);
   }
 };
 

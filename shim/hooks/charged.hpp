@@ -10,6 +10,7 @@
 #include "shim/guard.hpp"
 #include "shim/lifetime.hpp"
 #include "shim/opencl.hpp"
+#include "shim/pointers.hpp"
 
 namespace chronos::shim {
 
@@ -18,10 +19,11 @@ inline cl_mem refused(cl_int* errcode_ret) {
   return nullptr;
 }
 
-// `create` is called as create(cl_int* errcode_ret) and makes the object in the driver.
-template <class Create>
+// `create` is called as create(cl_int* errcode_ret) and makes the object in the driver; `settle` is
+// called with it and says how many bytes it really takes.
+template <class Create, class Settle>
 cl_mem create_charged(const Table& real, cl_context context, std::uint64_t size,
-                      cl_int* errcode_ret, Create create) {
+                      cl_int* errcode_ret, Create create, Settle settle) {
   // What is wrong with the call is the driver's to say, in its own words.
   if (Guard::inside() || context == nullptr || size == 0) return create(errcode_ret);
   const Assignment& assignment = assignment_of(real, context);
@@ -34,14 +36,75 @@ cl_mem create_charged(const Table& real, cl_context context, std::uint64_t size,
   cl_mem object = create(&error);
   if (object == nullptr) {
     give_back(receipt);
-  } else if (!follow(real, object, receipt)) {
-    // Nobody would tell us when its memory is free again.
+  } else if (!adjust(assignment, settle(object), receipt) || !follow(real, object, receipt)) {
+    // No room for all of it, or nobody would tell us when its memory is free again.
     real.clReleaseMemObject(object);
     give_back(receipt);
     return refused(errcode_ret);
   }
   if (errcode_ret != nullptr) *errcode_ret = error;
   return object;
+}
+
+// An object that takes what was asked for.
+template <class Create>
+cl_mem create_charged(const Table& real, cl_context context, std::uint64_t size,
+                      cl_int* errcode_ret, Create create) {
+  return create_charged(real, context, size, errcode_ret, create, [size](cl_mem) { return size; });
+}
+
+// A buffer, which costs nothing over shared virtual memory that is charged already.
+template <class Create>
+cl_mem create_buffer(const Table& real, cl_context context, cl_mem_flags flags, std::size_t size,
+                     const void* host_ptr, cl_int* errcode_ret, Create create) {
+  if ((flags & CL_MEM_USE_HOST_PTR) != 0 && is_charged_memory(host_ptr, size)) {
+    return create(errcode_ret);
+  }
+  return create_charged(real, context, size, errcode_ret, create);
+}
+
+// An image of its own memory: an estimate, then what the driver says. One of another object's
+// memory costs nothing, and keeps that object.
+template <class Create>
+cl_mem create_image(const Table& real, cl_context context, std::uint64_t estimate, cl_mem parent,
+                    cl_int* errcode_ret, Create create) {
+  if (parent != nullptr) {
+    if (!counting() || Guard::inside()) return create(errcode_ret);
+    Guard guard;
+    cl_mem image = create(errcode_ret);
+    if (image != nullptr) follow_child(image, parent);
+    return image;
+  }
+  return create_charged(real, context, estimate, errcode_ret, create, [&](cl_mem image) {
+    std::size_t actual = 0;
+    const bool told =
+        real.clGetMemObjectInfo(image, CL_MEM_SIZE, sizeof actual, &actual, nullptr) == CL_SUCCESS;
+    return told && actual != 0 ? std::uint64_t{actual} : estimate;
+  });
+}
+
+// Memory that is known by its address. `allocate` is called without arguments; a refusal is null
+// and, where the call has an error code, CL_OUT_OF_RESOURCES.
+template <class Allocate>
+void* allocate_charged(const Table& real, cl_context context, const Assignment* assignment,
+                       std::size_t size, cl_int* errcode_ret, Allocate allocate) {
+  if (Guard::inside() || context == nullptr || size == 0) return allocate();
+  if (assignment == nullptr) assignment = &assignment_of(real, context);
+  if (assignment->is_free()) return allocate();
+
+  Guard guard;
+  Receipt receipt;
+  if (!reserve(*assignment, size, receipt)) {
+    if (errcode_ret != nullptr) *errcode_ret = CL_OUT_OF_RESOURCES;
+    return nullptr;
+  }
+  void* address = allocate();
+  if (address == nullptr) {
+    give_back(receipt);
+  } else {
+    keep_pointer(address, {size, receipt});
+  }
+  return address;
 }
 
 }  // namespace chronos::shim

@@ -3,13 +3,21 @@
 // that answers the real functions for an OpenCL object that came in through it.
 #pragma once
 
-#include "shim/hooks/charged.hpp"
+#include <cstring>
+
+#include "shim/hooks/addresses.hpp"
+#include "shim/hooks/extension_objects.hpp"
+#include "shim/hooks/memory_objects.hpp"
 #include "shim/hooks/queries.hpp"
 
 namespace chronos::shim {
 
+// The hook for a function that a driver handed out by name, or the function itself.
 template <class Door>
-struct Hooks {
+void* hook_by_name(const char* name, void* real);
+
+template <class Door>
+struct Hooks : MemoryObjectHooks<Door>, AddressHooks<Door>, ExtensionObjectHooks<Door> {
   static cl_context CL_API_CALL clCreateContext(const cl_context_properties* properties,
                                                 cl_uint num_devices, const cl_device_id* devices,
                                                 void(CL_CALLBACK* notify)(const char*, const void*,
@@ -41,61 +49,14 @@ struct Hooks {
     return status;
   }
 
-  static cl_mem CL_API_CALL clCreateBuffer(cl_context context, cl_mem_flags flags, size_t size,
-                                           void* host_ptr, cl_int* errcode_ret) {
-    const Table& real = Door::real(context);
-    return create_charged(real, context, size, errcode_ret, [&](cl_int* error) {
-      return real.clCreateBuffer(context, flags, size, host_ptr, error);
-    });
+  static void* CL_API_CALL clGetExtensionFunctionAddress(const char* name) {
+    return hook_by_name<Door>(name, Door::real(nullptr).clGetExtensionFunctionAddress(name));
   }
 
-  static cl_mem CL_API_CALL clCreateBufferWithProperties(cl_context context,
-                                                         const cl_mem_properties* properties,
-                                                         cl_mem_flags flags, size_t size,
-                                                         void* host_ptr, cl_int* errcode_ret) {
-    const Table& real = Door::real(context);
-    return create_charged(real, context, size, errcode_ret, [&](cl_int* error) {
-      return real.clCreateBufferWithProperties(context, properties, flags, size, host_ptr, error);
-    });
-  }
-
-  static cl_mem CL_API_CALL clCreateSubBuffer(cl_mem buffer, cl_mem_flags flags,
-                                              cl_buffer_create_type type, const void* info,
-                                              cl_int* errcode_ret) {
-    const Table& real = Door::real(buffer);
-    if (!counting() || Guard::inside()) {
-      return real.clCreateSubBuffer(buffer, flags, type, info, errcode_ret);
-    }
-    Guard guard;
-    cl_mem part = real.clCreateSubBuffer(buffer, flags, type, info, errcode_ret);
-    if (part != nullptr) follow_child(part, buffer);
-    return part;
-  }
-
-  static cl_int CL_API_CALL clRetainMemObject(cl_mem object) {
-    const Table& real = Door::real(object);
-    if (!counting() || Guard::inside()) return real.clRetainMemObject(object);
-    Guard guard;
-    const cl_int status = real.clRetainMemObject(object);
-    if (status == CL_SUCCESS) note_retain(object);
-    return status;
-  }
-
-  static cl_int CL_API_CALL clReleaseMemObject(cl_mem object) {
-    if (!counting() || Guard::inside()) return Door::real(object).clReleaseMemObject(object);
-    Guard guard;
-    const Table& real = Door::real(object);
-    const Receipt receipt = note_release(object);
-    const cl_int status = real.clReleaseMemObject(object);
-    give_back(receipt);
-    return status;
-  }
-
-  static cl_int CL_API_CALL clSetMemObjectDestructorCallback(
-      cl_mem object, void(CL_CALLBACK* notify)(cl_mem, void*), void* user_data) {
-    const Table& real = Door::real(object);
-    if (Guard::inside()) return real.clSetMemObjectDestructorCallback(object, notify, user_data);
-    return set_program_callback(real, object, notify, user_data);
+  static void* CL_API_CALL clGetExtensionFunctionAddressForPlatform(cl_platform_id platform,
+                                                                    const char* name) {
+    return hook_by_name<Door>(
+        name, Door::real(platform).clGetExtensionFunctionAddressForPlatform(platform, name));
   }
 
  private:
@@ -110,6 +71,7 @@ struct Hooks {
 // Where an entry point stands in a dispatch table, since which OpenCL version (times ten), and the
 // hook of a door for it.
 struct HookedEntry {
+  const char* name;
   unsigned index;
   unsigned since;
   void* hook;
@@ -117,10 +79,38 @@ struct HookedEntry {
 
 template <class Door>
 inline const HookedEntry kHookedEntries[] = {
-#define CHRONOS_ENTRY(name, since)                                      \
-  {static_cast<unsigned>(offsetof(Table, name) / sizeof(void*)), since, \
+#define CHRONOS_ENTRY(name, since)                                             \
+  {#name, static_cast<unsigned>(offsetof(Table, name) / sizeof(void*)), since, \
    reinterpret_cast<void*>(&Hooks<Door>::name)},
 #include "shim/entry_points.def"
 };
+
+struct HookedExtension {
+  const char* name;
+  Extension extension;
+  void* hook;
+};
+
+template <class Door>
+inline const HookedExtension kHookedExtensions[] = {
+#define CHRONOS_EXTENSION(name) \
+  {#name, Extension::name, reinterpret_cast<void*>(&Hooks<Door>::name)},
+#include "shim/extensions.def"
+};
+
+template <class Door>
+void* hook_by_name(const char* name, void* real) {
+  if (name == nullptr || real == nullptr) return real;
+  for (const HookedExtension& hooked : kHookedExtensions<Door>) {
+    if (std::strcmp(name, hooked.name) != 0) continue;
+    remember_extension(hooked.extension, real);
+    return hooked.hook;
+  }
+  // Some drivers hand out core functions by name too.
+  for (const HookedEntry& hooked : kHookedEntries<Door>) {
+    if (std::strcmp(name, hooked.name) == 0) return hooked.hook;
+  }
+  return real;
+}
 
 }  // namespace chronos::shim

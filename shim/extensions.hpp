@@ -1,0 +1,28 @@
+// The real extension functions of each driver. Any thread.
+#pragma once
+
+#include "shim/opencl.hpp"
+
+namespace chronos::shim {
+
+enum class Extension {
+#define CHRONOS_EXTENSION(name) name,
+#include "shim/extensions.def"
+  kCount
+};
+
+// Keeps a real function that was asked for by name, for drivers that cannot be asked by platform.
+void remember_extension(Extension extension, void* function);
+
+// The real function of the driver that `context` belongs to; nullptr if it has none. Asked once for
+// each driver. `real` as for every hook.
+void* real_extension(const Table& real, cl_context context, Extension extension);
+
+template <class Function>
+Function find_extension(const Table& real, cl_context context, Extension extension) {
+  return reinterpret_cast<Function>(real_extension(real, context, extension));
+}
+
+cl_context context_of(const Table& real, cl_command_queue queue);
+
+}  // namespace chronos::shim

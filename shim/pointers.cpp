@@ -1,0 +1,91 @@
+#include "shim/pointers.hpp"
+
+#include <atomic>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+namespace chronos::shim {
+namespace {
+
+struct Pointers {
+  std::mutex mutex;
+  std::map<std::uintptr_t, KeptPointer> by_address;
+};
+
+// Never destroyed, and made anew in a forked child.
+std::atomic<Pointers*>& all_pointers() {
+  static constinit std::atomic<Pointers*> all{nullptr};
+  static const bool made = (all.store(new Pointers), true);
+  static_cast<void>(made);
+  return all;
+}
+Pointers& pointers() { return *all_pointers().load(std::memory_order_acquire); }
+
+std::uintptr_t number_of(const void* address) { return reinterpret_cast<std::uintptr_t>(address); }
+
+}  // namespace
+
+void keep_pointer(const void* address, KeptPointer kept) {
+  Pointers& all = pointers();
+  std::lock_guard lock(all.mutex);
+  all.by_address[number_of(address)] = kept;
+}
+
+KeptPointer take_pointer(const void* address) {
+  Pointers& all = pointers();
+  std::lock_guard lock(all.mutex);
+  auto node = all.by_address.extract(number_of(address));
+  return node ? node.mapped() : KeptPointer{};
+}
+
+bool is_charged_memory(const void* address, std::size_t size) {
+  Pointers& all = pointers();
+  std::lock_guard lock(all.mutex);
+  auto after = all.by_address.upper_bound(number_of(address));
+  if (after == all.by_address.begin()) return false;
+  const auto& [start, kept] = *std::prev(after);
+  const std::uintptr_t offset = number_of(address) - start;
+  return offset <= kept.size && size <= kept.size - offset;
+}
+
+void forget_pointers_in_child() { all_pointers().store(new Pointers); }
+
+namespace detail {
+
+FreeBatch::FreeBatch(cl_uint count, void* const* addresses) {
+  if (addresses == nullptr) return;
+  for (cl_uint i = 0; i < count; ++i) {
+    const KeptPointer kept = take_pointer(addresses[i]);
+    if (kept.receipt.is_charged()) taken_.push_back({addresses[i], kept});
+  }
+}
+
+FreeBatch::~FreeBatch() {
+  for (const Taken& taken : taken_) give_back(taken.kept.receipt);
+}
+
+void FreeBatch::put_back() {
+  for (const Taken& taken : taken_) keep_pointer(taken.address, taken.kept);
+  taken_.clear();
+}
+
+void CL_CALLBACK FreeBatch::on_complete(cl_event, cl_int, void* data) {
+  delete static_cast<FreeBatch*>(data);
+}
+
+void FreeBatch::give_back_at(const Table& real, cl_event event) {
+  auto later = std::make_unique<FreeBatch>(0, nullptr);
+  later->taken_.swap(taken_);
+  if (real.clSetEventCallback != nullptr &&
+      real.clSetEventCallback(event, CL_COMPLETE, on_complete, later.get()) == CL_SUCCESS) {
+    static_cast<void>(later.release());
+    return;
+  }
+  real.clWaitForEvents(1, &event);  // nobody would tell us; then `later` gives back
+}
+
+}  // namespace detail
+}  // namespace chronos::shim
