@@ -1,7 +1,7 @@
 #include "cli/arguments.hpp"
 #include "cli/devices.hpp"
-#include "cli/json.hpp"
 #include "cli/verbs.hpp"
+#include "core/report.hpp"
 
 namespace chronos::cli {
 

@@ -2,8 +2,8 @@
 
 #include "cli/arguments.hpp"
 #include "cli/devices.hpp"
-#include "cli/json.hpp"
 #include "cli/verbs.hpp"
+#include "core/report.hpp"
 #include "core/units.hpp"
 #include "core/users.hpp"
 

@@ -6,9 +6,9 @@
 
 #include "cli/arguments.hpp"
 #include "cli/devices.hpp"
-#include "cli/json.hpp"
 #include "cli/table.hpp"
 #include "cli/verbs.hpp"
+#include "core/report.hpp"
 #include "core/units.hpp"
 #include "core/users.hpp"
 

@@ -110,28 +110,12 @@ std::string bar(const Screen& screen, std::uint64_t used, std::uint64_t limit, s
   return text;
 }
 
-std::string legacy_megabytes(std::uint64_t bytes) {
-  constexpr std::uint64_t kMegabyte = 1 << 20;
-  if (bytes >= kMegabyte || bytes == 0) return fmt::format("{}", bytes / kMegabyte);
-  return fmt::format("{:.2f}", static_cast<double>(bytes) / static_cast<double>(kMegabyte));
-}
-
 std::string legacy_seconds(std::uint64_t nanos) {
   std::uint64_t fraction = nanos % kNanosPerSecond;
   if (fraction == 0) return fmt::format("{}", nanos / kNanosPerSecond);
   std::string text = fmt::format("{}.{:09}", nanos / kNanosPerSecond, fraction);
   text.erase(text.find_last_not_of('0') + 1);
   return text;
-}
-
-std::uint64_t hundredths_of_percent(std::uint64_t part, std::uint64_t whole) {
-  if (whole == 0) return 0;
-  return static_cast<std::uint64_t>(Wide{std::min(part, whole)} * 10000 / whole);
-}
-
-std::string percent_of(std::uint64_t part, std::uint64_t whole) {
-  std::uint64_t hundredths = hundredths_of_percent(part, whole);
-  return fmt::format("{}.{:02}", hundredths / 100, hundredths % 100);
 }
 
 std::string to_text(const nlohmann::ordered_json& json) {

@@ -56,13 +56,8 @@ inline constexpr std::size_t kBarCells = 10;
 inline constexpr std::size_t kWideEnoughForBars = 100;
 std::string bar(const Screen& screen, std::uint64_t used, std::uint64_t limit, std::size_t cells);
 
-// MB of 2^20 bytes without decimals, as the original printed them; sizes below one keep two.
-std::string legacy_megabytes(std::uint64_t bytes);
 // Seconds without decimals where they are whole.
 std::string legacy_seconds(std::uint64_t nanos);
-// "75.00", rounded down so that what is promised can be had.
-std::string percent_of(std::uint64_t part, std::uint64_t whole);
-std::uint64_t hundredths_of_percent(std::uint64_t part, std::uint64_t whole);
 
 // Pretty-printed, two spaces, valid UTF-8 whatever the strings hold; ends with a newline.
 std::string to_text(const nlohmann::ordered_json& json);

@@ -1,8 +1,8 @@
 #include <fmt/format.h>
 
 #include "cli/arguments.hpp"
-#include "cli/json.hpp"
 #include "cli/verbs.hpp"
+#include "core/report.hpp"
 #include "core/units.hpp"
 
 namespace chronos::cli {

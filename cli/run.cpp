@@ -12,10 +12,8 @@
 #include "cli/environment.hpp"
 #include "cli/supervisor.hpp"
 #include "cli/verbs.hpp"
-#include "core/paths.hpp"
-#include "core/text.hpp"
+#include "core/launch.hpp"
 #include "core/units.hpp"
-#include "core/users.hpp"
 
 namespace chronos::cli {
 namespace {
@@ -27,18 +25,12 @@ struct RunArguments {
   std::vector<std::string> command;
 };
 
-// The partitions that the program runs in.
-struct Scope {
-  std::vector<PartitionInfo> partitions;
-  bool implicit = false;   // nobody named them: the shim looks its user's own up
-  bool ephemeral = false;  // made for this command
-};
-
 // Ends what was made for this command, on every way out of it.
 class EphemeralPartition {
  public:
-  EphemeralPartition(Registry& registry, const Scope& scope)
-      : registry_(registry), handle_(scope.ephemeral ? scope.partitions.front().handle() : "") {}
+  // `handle` is empty where nothing was made.
+  EphemeralPartition(Registry& registry, std::string handle)
+      : registry_(registry), handle_(std::move(handle)) {}
   ~EphemeralPartition() {
     if (handle_.empty()) return;
     Result<PartitionInfo> released = registry_.release(handle_);
@@ -81,61 +73,6 @@ Result<ExpiryPolicy> parse_policy(const RunArguments& given) {
   return policy;
 }
 
-Result<void> check_usable(const PartitionInfo& partition) {
-  if (partition.owner != ::geteuid()) {
-    return fail(ErrorCode::kPermission,
-                "Permission denied: partition owned by " + user_name(partition.owner));
-  }
-  if (partition.state != PartitionState::kActive) {
-    return fail(ErrorCode::kExpired, "Partition " + partition.id + " has ended",
-                "create another one, or name one that `chronos list` shows");
-  }
-  return {};
-}
-
-Result<Scope> named_partitions(Registry& registry, std::string_view list) {
-  Scope scope;
-  while (!list.empty()) {
-    std::size_t end = std::min(list.find(','), list.size());
-    std::string_view id = list.substr(0, end);
-    list.remove_prefix(std::min(end + 1, list.size()));
-    if (id.empty()) continue;
-    Result<PartitionInfo> partition = registry.find(id);
-    if (!partition) return pass_on(partition);
-    Result<void> usable = check_usable(*partition);
-    if (!usable) return pass_on(usable);
-    bool twice =
-        std::any_of(scope.partitions.begin(), scope.partitions.end(),
-                    [&](const PartitionInfo& other) { return other.token == partition->token; });
-    if (!twice) scope.partitions.push_back(std::move(*partition));
-  }
-  if (scope.partitions.empty()) {
-    return fail(ErrorCode::kInvalid, "no partition named", "`chronos list` shows their ids");
-  }
-  return scope;
-}
-
-// Of several on one device the oldest, as the shim chooses.
-Result<Scope> own_partitions(Registry& registry) {
-  Result<std::vector<PartitionInfo>> all = registry.list();
-  if (!all) return pass_on(all);
-  Scope scope;
-  scope.implicit = true;
-  for (PartitionInfo& partition : *all) {
-    if (!check_usable(partition)) continue;
-    bool has_older = std::any_of(
-        scope.partitions.begin(), scope.partitions.end(),
-        [&](const PartitionInfo& other) { return other.device_key == partition.device_key; });
-    if (!has_older) scope.partitions.push_back(std::move(partition));
-  }
-  if (scope.partitions.empty()) {
-    return fail(ErrorCode::kNotFound, "no partition of " + user_name(::geteuid()) + " is active",
-                "make one with `chronos create`, or for this command with "
-                "--device D --memory M --duration T");
-  }
-  return scope;
-}
-
 Result<Scope> partition_for_command(Registry& registry, const RunArguments& given) {
   if (given.device.empty() || given.memory.empty() || given.duration.empty()) {
     return fail(ErrorCode::kInvalid, "--device, --memory and --duration go together",
@@ -162,7 +99,6 @@ Result<Scope> partition_for_command(Registry& registry, const RunArguments& give
   Result<PartitionInfo> partition = registry.create(request);
   if (!partition) return pass_on(partition);
   Scope scope;
-  scope.ephemeral = true;
   scope.partitions.push_back(std::move(*partition));
   return scope;
 }
@@ -175,31 +111,13 @@ Result<Scope> find_scope(Registry& registry, const RunArguments& given) {
   return own_partitions(registry);
 }
 
-Result<std::string> usable_shim_path() {
-  std::string shim = shim_path();
-  if (shim.empty()) {
-    return fail(ErrorCode::kSystem, "libchronos_shim.so is missing from this installation",
-                "it belongs beside `chronos`, in lib/; install Chronos again");
-  }
-  // Neither LD_PRELOAD nor OPENCL_LAYERS has a way to quote.
-  if (shim.find_first_of(": \t\n") != std::string::npos) {
-    return fail(ErrorCode::kSystem, fmt::format("cannot preload {}", chronos::quoted(shim)),
-                "install Chronos where the path has neither blanks nor colons");
-  }
-  return shim;
-}
-
 ChildCommand child_command(const RunArguments& given, const Scope& scope, const Registry& registry,
                            std::string shim) {
   ShimEnvironment settings;
   settings.shim = std::move(shim);
-  if (!scope.implicit) {
-    std::string handles;
-    for (const PartitionInfo& partition : scope.partitions) {
-      handles += (handles.empty() ? "" : ",") + partition.handle();
-    }
-    settings.partitions = handles;
-  }
+  // Named even if nobody named them: a partition that ends before the program first uses OpenCL
+  // must not leave it with none.
+  settings.partitions = scope.handles();
   const char* state_dir = trusted_env("CHRONOS_STATE_DIR");
   if (state_dir != nullptr && *state_dir != '\0' && *state_dir != '/') {
     // The program may change its directory before it first uses OpenCL.
@@ -251,7 +169,8 @@ Result<int> run(const RunArguments& given, const InheritedSignals& signals) {
   if (!registry) return pass_on(registry);
   Result<Scope> scope = find_scope(*registry, given);
   if (!scope) return pass_on(scope);
-  EphemeralPartition ephemeral(*registry, *scope);
+  EphemeralPartition ephemeral(
+      *registry, given.device_given ? scope->partitions.front().handle() : std::string());
   return supervise(*registry, *scope, given, *policy, signals, *shim);
 }
 

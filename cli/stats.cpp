@@ -5,10 +5,10 @@
 #include <algorithm>
 
 #include "cli/arguments.hpp"
-#include "cli/json.hpp"
 #include "cli/table.hpp"
 #include "cli/verbs.hpp"
 #include "core/inventory.hpp"
+#include "core/report.hpp"
 #include "core/units.hpp"
 
 namespace chronos::cli {
@@ -19,27 +19,9 @@ std::string known(const std::string& text) { return text.empty() ? "unknown" : p
 }  // namespace
 
 std::string stats_text(const std::vector<DeviceStanding>& devices, const Screen& screen) {
-  std::string out = "Device statistics:\n=================\n";
-  for (const auto& [device, use] : devices) {
-    if (device.index > 0) out += '\n';
-    out += fmt::format(
-        "Device {}: {}\n"
-        "  Type: {}\n"
-        "  Vendor: {}\n"
-        "  OpenCL version: {}\n"
-        "  Memory:\n"
-        "    Total: {} MB\n"
-        "    Used: {} MB\n"
-        "    Available: {} MB\n"
-        "    Usage: {}%\n"
-        "  Chronos management:\n"
-        "    Active partitions: {}\n",
-        device.index, styled(screen, Style::kBold, known(device.name)), to_string(device.type),
-        known(device.vendor), known(device.opencl_version), legacy_megabytes(device.total_bytes),
-        legacy_megabytes(use.used_bytes), legacy_megabytes(use.available_bytes),
-        percent_of(use.used_bytes, device.total_bytes), use.active_partitions);
-  }
-  return out;
+  return chronos::stats_text(
+      devices, [&](std::string_view name) { return styled(screen, Style::kBold, printable(name)); },
+      printable);
 }
 
 std::string stats_table(const std::vector<DeviceStanding>& devices, const Screen& screen) {

@@ -5,15 +5,9 @@
 #include <vector>
 
 #include "cli/output.hpp"
-#include "core/device.hpp"
-#include "core/registry.hpp"
+#include "core/report.hpp"
 
 namespace chronos::cli {
-
-struct DeviceStanding {
-  Device device;
-  DeviceUse use;
-};
 
 std::string stats_text(const std::vector<DeviceStanding>& devices, const Screen& screen);
 std::string stats_table(const std::vector<DeviceStanding>& devices, const Screen& screen);

@@ -14,6 +14,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstdlib>
 
 #include "cli/output.hpp"
 #include "cli/process_tree.hpp"
@@ -53,6 +54,20 @@ std::vector<char*> pointers_to(const std::vector<std::string>& texts) {
 // Only with a terminal is there somebody who continues a job that has stopped itself.
 bool has_terminal() {
   return static_cast<bool>(UniqueFd(::open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY)));
+}
+
+// execvpe() says EACCES also where it only met a folder in PATH that it may not look into.
+bool is_in_path(const std::string& program) {
+  if (program.find('/') != std::string::npos) return true;
+  const char* path = std::getenv("PATH");
+  std::string_view rest = path == nullptr ? "" : path;
+  while (!rest.empty()) {
+    std::size_t end = std::min(rest.find(':'), rest.size());
+    std::string file = fmt::format("{}/{}", end == 0 ? "." : rest.substr(0, end), program);
+    if (::access(file.c_str(), F_OK) == 0) return true;
+    rest.remove_prefix(std::min(end + 1, rest.size()));
+  }
+  return false;
 }
 
 // Left out where it would have to wait: a stopped terminal or a pipe that nobody reads must not
@@ -125,19 +140,40 @@ Result<void> Supervisor::spawn(const ChildCommand& command) {
   int ends[2];
   if (::pipe2(ends, O_CLOEXEC) != 0) return system_error("pipe2");
   UniqueFd from_child(ends[0]), to_parent(ends[1]);
+  // What came before there was a program, Ctrl-C included, did not reach it.
+  std::vector<int> early = take_pending_signals();
   child_ = ::fork();
   if (child_ < 0) return system_error("cannot start a process");
   if (child_ == 0) become(command, to_parent.get());
   to_parent.reset();
-  int error = 0;
-  ssize_t got = retry_eintr([&] { return ::read(from_child.get(), &error, sizeof error); });
-  if (got != static_cast<ssize_t>(sizeof error)) return {};
+  int error = await_exec(from_child.get());
+  if (error == 0) {
+    for (int number : early) ::kill(child_, number);
+    return {};
+  }
   retry_eintr([&] { return ::waitpid(child_, nullptr, 0); });
   child_ = 0;
+  if (error == EACCES && !is_in_path(command.arguments[0])) error = ENOENT;
   child_status_ = (error == ENOENT ? kNotFoundToExecute : kCannotExecute) << 8;
   print_error_line(fmt::format("chronos: cannot execute {}: {}",
                                chronos::quoted(command.arguments[0]), errno_text(error)));
   return {};
+}
+
+// 0 once the program runs, else why it does not. The child can be stopped or ended before its exec,
+// so its signals are looked after here too.
+int Supervisor::await_exec(int report_fd) {
+  for (;;) {
+    std::array<pollfd, 2> waits = {pollfd{report_fd, POLLIN, 0},
+                                   pollfd{signal_fd_.get(), POLLIN, 0}};
+    ::poll(waits.data(), waits.size(), -1);
+    if (waits[0].revents != 0) {
+      int error = 0;
+      ssize_t got = retry_eintr([&] { return ::read(report_fd, &error, sizeof error); });
+      return got == static_cast<ssize_t>(sizeof error) ? error : 0;
+    }
+    if (waits[1].revents != 0) read_signals();
+  }
 }
 
 Result<int> Supervisor::run(const ChildCommand& command) {
@@ -193,6 +229,15 @@ void Supervisor::read_signals() {
     }
   }
   if (child_changed) reap();
+}
+
+std::vector<int> Supervisor::take_pending_signals() {
+  std::vector<int> numbers;
+  signalfd_siginfo signal{};
+  while (::read(signal_fd_.get(), &signal, sizeof signal) == sizeof signal) {
+    if (signal.ssi_signo != SIGCHLD) numbers.push_back(static_cast<int>(signal.ssi_signo));
+  }
+  return numbers;
 }
 
 void Supervisor::forward(const signalfd_siginfo& signal) {

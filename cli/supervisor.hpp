@@ -44,10 +44,12 @@ class Supervisor {
  private:
   Result<void> prepare();
   Result<void> spawn(const ChildCommand& command);
+  int await_exec(int report_fd);
   [[noreturn]] void become(const ChildCommand& command, int report_fd) const;
 
   void arm_timer();
   void read_signals();
+  std::vector<int> take_pending_signals();
   void forward(const signalfd_siginfo& signal);
   bool read_watch();
   void reap();

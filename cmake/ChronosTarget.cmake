@@ -18,7 +18,8 @@ endfunction()
 # 1.4 ms more (measured), and the shim must not bring symbols into a program that has its own copy.
 function(chronos_static_runtime name)
   if(NOT CHRONOS_SANITIZE)
-    target_link_options(${name} PRIVATE -static-libstdc++ -static-libgcc)
+    # g++ names libm whether it is needed or not, and to load it costs more than our own library.
+    target_link_options(${name} PRIVATE -static-libstdc++ -static-libgcc -Wl,--as-needed)
   endif()
 endfunction()
 

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <sys/stat.h>
 
+#include <boost/interprocess/mapped_region.hpp>
 #include <new>
 
 #include "core/partition_files.hpp"
@@ -26,9 +27,9 @@ class OpenedFile {
   int fd_;
 };
 
-Result<ipc::mapped_region> map(int fd, ipc::mode_t mode, std::size_t size) {
+Result<std::unique_ptr<ipc::mapped_region>> map(int fd, ipc::mode_t mode, std::size_t size) {
   try {
-    return ipc::mapped_region(OpenedFile(fd), mode, 0, size);
+    return std::make_unique<ipc::mapped_region>(OpenedFile(fd), mode, 0, size);
   } catch (const ipc::interprocess_exception& error) {
     return fail(ErrorCode::kSystem, std::string("cannot be mapped: ") + error.what());
   }
@@ -48,6 +49,11 @@ SlotRef unpack(std::uint64_t word) {
 }
 
 }  // namespace
+
+Attachment::Attachment(const Grant& grant, std::string directory, std::string ledger_name)
+    : grant_(grant), directory_(std::move(directory)), ledger_name_(std::move(ledger_name)) {}
+
+Attachment::~Attachment() = default;
 
 Result<std::unique_ptr<Attachment>> Attachment::attach(const StateDir& state, const Grant& grant) {
   const FileName grant_name{grant.owner, grant.token, FileKind::kGrant};
@@ -78,9 +84,9 @@ Result<std::unique_ptr<Attachment>> Attachment::attach(const StateDir& state, co
   if (!ledger_region) return about(state, ledger_name, std::move(ledger_region.error()));
   self->grant_region_ = std::move(*grant_region);
   self->ledger_region_ = std::move(*ledger_region);
-  auto* layout = static_cast<GrantLayout*>(self->grant_region_.get_address());
+  auto* layout = static_cast<GrantLayout*>(self->grant_region_->get_address());
   self->terms_ = {&layout->limit_bytes, &layout->ended, &layout->deadline_ns};
-  self->ledger_ = Ledger(static_cast<LedgerLayout*>(self->ledger_region_.get_address()));
+  self->ledger_ = Ledger(static_cast<LedgerLayout*>(self->ledger_region_->get_address()));
   // What this process held before an exec is gone, but from now on it maps the ledger again and so
   // looks to others as if it held it still.
   KernelJudge judge(ledger_fd->get());

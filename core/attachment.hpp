@@ -9,7 +9,6 @@
 #include <sys/types.h>
 
 #include <atomic>
-#include <boost/interprocess/mapped_region.hpp>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -21,6 +20,10 @@
 #include "core/result.hpp"
 #include "core/state_dir.hpp"
 
+namespace boost::interprocess {
+class mapped_region;  // its header would bring a static initialiser into all who include this one
+}
+
 namespace chronos {
 
 class Attachment {
@@ -31,6 +34,7 @@ class Attachment {
 
   Attachment(const Attachment&) = delete;
   Attachment& operator=(const Attachment&) = delete;
+  ~Attachment();
 
   // Charges `size` bytes to this process. On a refusal, first drops what dead processes held and
   // tries again.
@@ -56,8 +60,7 @@ class Attachment {
   void after_fork();
 
  private:
-  Attachment(const Grant& grant, std::string directory, std::string ledger_name)
-      : grant_(grant), directory_(std::move(directory)), ledger_name_(std::move(ledger_name)) {}
+  Attachment(const Grant& grant, std::string directory, std::string ledger_name);
   UniqueFd open_ledger(int flags) const;
   bool is_ledger(int fd) const;
   const char* claim();
@@ -65,7 +68,7 @@ class Attachment {
 
   const Grant grant_;
   const std::string directory_, ledger_name_;
-  boost::interprocess::mapped_region grant_region_, ledger_region_;
+  std::unique_ptr<boost::interprocess::mapped_region> grant_region_, ledger_region_;
   dev_t ledger_device_ = 0;
   ino_t ledger_inode_ = 0;
   Ledger ledger_{nullptr};

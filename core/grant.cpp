@@ -8,8 +8,9 @@
 #include <cstring>
 
 #include "core/clock.hpp"
+#include "core/name.hpp"
 #include "core/posix.hpp"
-#include "core/registry.hpp"
+#include "core/units.hpp"
 
 namespace chronos {
 namespace {

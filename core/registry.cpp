@@ -25,13 +25,6 @@ double DeviceUse::available_percent(std::uint64_t total) const {
 
 namespace {
 
-constexpr std::string_view kNumberPrefix = "partition_";
-
-bool all_digits(std::string_view text) {
-  return !text.empty() &&
-         std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
-}
-
 tl::unexpected<Error> not_found(std::string_view id) {
   return fail(ErrorCode::kNotFound,
               fmt::format("Partition not found or already released: {}", escaped(id, 80)),
@@ -133,30 +126,12 @@ struct Registry::Look {
   std::vector<Entry> entries;  // oldest first
 };
 
-Result<void> check_name(std::string_view name) {
-  auto refuse = [&](const char* why) {
-    return fail(ErrorCode::kInvalid, fmt::format("invalid name {}: {}", quoted(name), why));
-  };
-  if (name.empty()) return refuse("it is empty");
-  if (name.size() > kMaxName) return refuse("at most 63 characters");
-  auto is_alnum = [](char c) {
-    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-  };
-  if (!is_alnum(name.front())) return refuse("it must start with a letter or a digit");
-  for (char c : name) {
-    if (!is_alnum(c) && c != '.' && c != '_' && c != '-') {
-      return refuse("only letters, digits, '.', '_' and '-'");
-    }
-  }
-  if (name.starts_with(kNumberPrefix) && all_digits(name.substr(kNumberPrefix.size()))) {
-    return refuse("names like partition_0001 are given by Chronos");
-  }
-  return {};
-}
-
 Result<Registry> Registry::open() {
-  auto state = StateDir::open();
-  if (!state) return pass_on(state);
+  auto state = StateDir::open_or_make();
+  if (!state) {
+    state.error().code = ErrorCode::kSystem;  // kNotFound is about partitions here
+    return pass_on(state);
+  }
   return Registry(std::move(*state));
 }
 

@@ -15,17 +15,12 @@
 #include <vector>
 
 #include "core/device.hpp"
+#include "core/name.hpp"
 #include "core/result.hpp"
 #include "core/state_dir.hpp"
 #include "core/units.hpp"
 
 namespace chronos {
-
-inline constexpr std::size_t kMaxName = 63;
-
-// Names are [A-Za-z0-9._-], start with a letter or digit, at most kMaxName bytes, and do not look
-// like a number's id. Errors: kInvalid.
-Result<void> check_name(std::string_view name);
 
 struct CreateRequest {
   Device device;

@@ -24,18 +24,22 @@ const char* trusted_env(const char* name) {
   return environment_is_untrusted() ? nullptr : std::getenv(name);
 }
 
-Result<StateDir> StateDir::open() {
+Result<StateDir> StateDir::open() { return open(false); }
+
+Result<StateDir> StateDir::open_or_make() { return open(true); }
+
+Result<StateDir> StateDir::open(bool make) {
   const char* named = trusted_env("CHRONOS_STATE_DIR");
   if (named != nullptr && *named != '\0') {
     UniqueFd fd = open_directory(named);
-    if (!fd && errno == ENOENT && ::mkdir(named, 0700) == 0) {
+    if (!fd && errno == ENOENT && make && ::mkdir(named, 0700) == 0) {
       // Every user may add files, nobody may take away another's: as /tmp.
       if (::chmod(named, 01777) != 0)
         return fail(ErrorCode::kSystem, "chmod: " + errno_text(errno));
       fd = open_directory(named);
     }
     if (!fd) {
-      return fail(ErrorCode::kSystem,
+      return fail(errno == ENOENT ? ErrorCode::kNotFound : ErrorCode::kSystem,
                   "cannot use the state directory " + std::string(named) + ": " + errno_text(errno),
                   "CHRONOS_STATE_DIR names it; unset it, or name a directory in shared memory");
     }
@@ -51,7 +55,7 @@ Result<StateDir> StateDir::open() {
                   std::string("cannot use the state directory ") + path + ": " + errno_text(errno));
     }
   }
-  return fail(ErrorCode::kSystem, "there is neither /run/chronos nor /dev/shm",
+  return fail(ErrorCode::kNotFound, "there is neither /run/chronos nor /dev/shm",
               "mount a tmpfs on /dev/shm, or run `sudo chronos setup`");
 }
 

@@ -12,14 +12,16 @@ namespace chronos {
 class StateDir {
  public:
   // CHRONOS_STATE_DIR (ignored under AT_SECURE), else /run/chronos if it exists, else /dev/shm.
-  // A missing directory that CHRONOS_STATE_DIR names is made (one level, mode 1777).
-  // Errors: kSystem.
+  // Errors: kNotFound (there is no such directory, and so no partition), kSystem.
   static Result<StateDir> open();
+  // The same, but makes a missing directory that CHRONOS_STATE_DIR names (one level, mode 1777).
+  static Result<StateDir> open_or_make();
 
   int fd() const { return fd_.get(); }
   const std::string& path() const { return path_; }
 
  private:
+  static Result<StateDir> open(bool make);
   StateDir(UniqueFd fd, std::string path) : fd_(std::move(fd)), path_(std::move(path)) {}
   UniqueFd fd_;
   std::string path_;

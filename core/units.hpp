@@ -6,10 +6,10 @@
 #include <string_view>
 
 #include "core/result.hpp"
+#include "core/units_text.hpp"
 
 namespace chronos {
 
-inline constexpr std::uint64_t kNanosPerSecond = 1'000'000'000;
 // The longest duration that is accepted: 100 years of 365 days.
 inline constexpr std::uint64_t kMaxDurationSeconds = 100ull * 365 * 86400;
 
@@ -34,14 +34,5 @@ Result<MemoryAmount> parse_memory(std::string_view text);
 // ("90s", "1h30m", "8h", "2d", "1w", "250ms"). More than 0, at most kMaxDurationSeconds.
 // Returns nanoseconds. Errors: kInvalid.
 Result<std::uint64_t> parse_duration(std::string_view text);
-
-// "812 MiB", "1.50 GiB", "24 GiB": at most three significant decimals, binary units.
-std::string format_bytes(std::uint64_t bytes);
-
-// "2d 3h", "1h 30m", "59m 58s", "42s": the two largest units, rounded down.
-std::string format_duration(std::uint64_t nanos);
-
-// "50", "33.3", "4.35": a share as a percentage without sign, trailing zeros dropped.
-std::string format_percent(double fraction);
 
 }  // namespace chronos

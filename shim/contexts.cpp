@@ -40,7 +40,7 @@ Place find_place(const Table& real, cl_device_id device) {
   if (facts.name.empty()) facts.name = "a device without a name";
   Place place = self.partitions.place_for(facts.key, facts.name);
   place.lacks_callbacks = facts.opencl_version.starts_with("OpenCL 1.0");
-  self.devices.emplace(device, place);
+  if (!place.passing) self.devices.emplace(device, place);
   return place;
 }
 
@@ -57,7 +57,8 @@ cl_int devices_of(const Table& real, cl_context context, std::vector<cl_device_i
                                devices.data(), nullptr);
 }
 
-const Assignment& find_assignment(const Table& real, cl_context context) {
+// `lasting` is false for an answer that is not to be remembered.
+const Assignment& find_assignment(const Table& real, cl_context context, bool& lasting) {
   Process& self = process();
   std::lock_guard lock(self.mutex);
   auto known = self.contexts.find(context);
@@ -68,17 +69,21 @@ const Assignment& find_assignment(const Table& real, cl_context context) {
   bool counted = false;
   std::vector<cl_device_id> devices;
   cl_int status = devices_of(real, context, devices);
-  if (status == CL_INVALID_CONTEXT) return assignment_for({}, nullptr);  // the driver will say so
-  if (status != CL_SUCCESS) devices = {nullptr};                         // one that nobody knows
+  if (status == CL_INVALID_CONTEXT) {  // the driver will say so
+    lasting = false;
+    return assignment_for({}, nullptr);
+  }
+  if (status != CL_SUCCESS) devices = {nullptr};  // one that nobody knows
   for (cl_device_id device : devices) {
     const Place place = find_place(real, device);
     counted = counted || place.lacks_callbacks;
     if (place.kind == Place::Kind::kRefused) why = place.why;
+    if (place.passing) lasting = false;
     if (place.kind == Place::Kind::kCharged) attachments.push_back(place.attachment);
   }
   if (why != nullptr) attachments.clear();
   const Assignment& assignment = assignment_for(std::move(attachments), why, counted);
-  self.contexts.emplace(context, &assignment);
+  if (lasting) self.contexts.emplace(context, &assignment);
   return assignment;
 }
 
@@ -87,8 +92,9 @@ const Assignment& find_assignment(const Table& real, cl_context context) {
 const Assignment& assignment_of(const Table& real, cl_context context) {
   const std::uint64_t version = contexts_version();
   if (last.context == context && last.version == version) return *last.assignment;
-  const Assignment& assignment = find_assignment(real, context);
-  last = {context, version, &assignment};
+  bool lasting = true;
+  const Assignment& assignment = find_assignment(real, context, lasting);
+  if (lasting) last = {context, version, &assignment};
   return assignment;
 }
 

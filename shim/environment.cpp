@@ -45,18 +45,19 @@ void set_variable(std::string_view prefix, const std::string& value) {
   environ = longer;
 }
 
-std::string own_path() {
-  Dl_info info{};
-  char absolute[PATH_MAX];
-  if (::dladdr(reinterpret_cast<void*>(&announce_layer), &info) == 0 || info.dli_fname == nullptr ||
-      ::realpath(info.dli_fname, absolute) == nullptr) {
-    return {};
-  }
-  return absolute;
-}
-
 bool is_own(std::string_view path) {
   return path.substr(path.rfind('/') == path.npos ? 0 : path.rfind('/') + 1) == kOwnName;
+}
+
+std::string own_path() {
+  Dl_info info{};
+  if (::dladdr(reinterpret_cast<void*>(&announce_layer), &info) == 0 || info.dli_fname == nullptr) {
+    return {};
+  }
+  // A look-up in the file system for each folder, in every child: only where it can matter.
+  if (info.dli_fname[0] == '/' && is_own(info.dli_fname)) return info.dli_fname;
+  char absolute[PATH_MAX];
+  return ::realpath(info.dli_fname, absolute) != nullptr ? absolute : "";
 }
 
 // `list` without its entries that name us, parted by `separators`.

@@ -6,7 +6,7 @@
 #include <array>
 #include <atomic>
 
-#include "core/units.hpp"
+#include "core/units_text.hpp"
 #include "shim/message.hpp"
 #include "shim/process.hpp"
 

@@ -10,6 +10,9 @@
 #include "shim/guard.hpp"
 
 namespace chronos::shim {
+
+constinit std::atomic<bool> detail::any_counted{false};
+
 namespace {
 
 void CL_CALLBACK on_destroyed(cl_mem, void* word) { give_back(Receipt(word)); }
@@ -32,7 +35,7 @@ class Counts {
     Shard& shard = shard_of(object);
     std::lock_guard lock(shard.mutex);
     shard.objects[object] = {1, receipt, parent};
-    any_.store(true, std::memory_order_release);
+    detail::any_counted.store(true, std::memory_order_release);
   }
 
   // False if the object is not known here.
@@ -60,8 +63,6 @@ class Counts {
     return gone.receipt;
   }
 
-  bool any() const { return any_.load(std::memory_order_acquire); }
-
  private:
   struct Counted {
     unsigned references = 0;
@@ -76,7 +77,6 @@ class Counts {
     return shards_[(reinterpret_cast<std::uintptr_t>(object) >> 6) % std::size(shards_)];
   }
   Shard shards_[16];
-  std::atomic<bool> any_{false};
 };
 
 // Never destroyed, like everything of the shim.
@@ -123,7 +123,6 @@ void follow_child(cl_mem object, cl_mem parent) {
 
 void note_retain(cl_mem object) { counts().retain(object); }
 Receipt note_release(cl_mem object) { return counts().release(object); }
-bool counting() { return counts().any(); }
 
 void forget_counts_in_child() {
   if (counting()) all_counts().store(new Counts);

@@ -5,10 +5,16 @@
 // the last reference is dropped, be there queued commands or not.
 #pragma once
 
+#include <atomic>
+
 #include "shim/gate.hpp"
 #include "shim/opencl.hpp"
 
 namespace chronos::shim {
+
+namespace detail {
+extern std::atomic<bool> any_counted;
+}
 
 // Gives `receipt` back when `object` is gone; `counted` as Assignment has it: a loader's table has
 // an entry for callbacks though the driver's may be too short for it. False if it cannot be
@@ -32,7 +38,7 @@ void note_retain(cl_mem object);
 [[nodiscard]] Receipt note_release(cl_mem object);
 
 // Whether any object's references are counted, so that the calls above matter.
-bool counting();
+inline bool counting() { return detail::any_counted.load(std::memory_order_acquire); }
 
 // In a forked child: inherited objects are the parent's to give back, and a thread that does not
 // exist here may have held a lock.

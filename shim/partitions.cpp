@@ -8,7 +8,6 @@
 
 #include "core/clock.hpp"
 #include "core/partition_files.hpp"
-#include "core/registry.hpp"
 #include "core/text.hpp"
 #include "core/users.hpp"
 
@@ -46,15 +45,24 @@ bool is_over(const Grant& grant) { return grant.ended || boot_now() >= grant.dea
 
 }  // namespace
 
-Place Partitions::refuse(std::string why) {
-  reasons_.push_back(std::make_unique<std::string>(std::move(why)));
-  return {Place::Kind::kRefused, nullptr, reasons_.back().get()};
+Place Partitions::refuse(const std::string& why) {
+  for (const auto& reason : reasons_) {
+    if (*reason == why) return {Place::Kind::kRefused, nullptr, reason.get(), false};
+  }
+  reasons_.push_back(std::make_unique<std::string>(why));
+  return {Place::Kind::kRefused, nullptr, reasons_.back().get(), false};
+}
+
+Place Partitions::refuse_for_now(const Error& error) {
+  Place place = refuse("partitions cannot be looked up: " + error.message);
+  place.passing = true;
+  return place;
 }
 
 Place Partitions::attach(const StateDir& state, const Grant& grant) {
   for (const auto& attachment : attachments_) {
     if (attachment->grant().token == grant.token) {
-      return {Place::Kind::kCharged, attachment.get(), nullptr};
+      return {Place::Kind::kCharged, attachment.get(), nullptr, false};
     }
   }
   auto attachment = Attachment::attach(state, grant);
@@ -63,7 +71,7 @@ Place Partitions::attach(const StateDir& state, const Grant& grant) {
         fmt::format("partition {} cannot be used: {}", grant.id(), attachment.error().message));
   }
   attachments_.push_back(std::move(*attachment));
-  return {Place::Kind::kCharged, attachments_.back().get(), nullptr};
+  return {Place::Kind::kCharged, attachments_.back().get(), nullptr, false};
 }
 
 void Partitions::read_environment() {
@@ -83,16 +91,19 @@ void Partitions::read_environment() {
   }
 }
 
-// Decides once and for all what a named partition means here.
-void Partitions::resolve(Named& named) {
-  named.resolved = true;
+// Decides what a named partition means here; once and for all, unless the system got in the way.
+Place Partitions::resolve(Named& named) {
+  if (named.resolved) return named.place;
   auto unusable = [&](const std::string& why) {
-    named.place = refuse(fmt::format("partition {} {}", named.shown, why));
+    named.resolved = true;
+    return named.place = refuse(fmt::format("partition {} {}", named.shown, why));
   };
+  const std::string never = "was not found, or has been released";
   auto state = StateDir::open();
-  if (!state) return unusable("cannot be looked up: " + state.error().message);
+  if (!state && state.error().code == ErrorCode::kNotFound) return unusable(never);
+  if (!state) return refuse_for_now(state.error());
   auto found = read_grants(*state, [](const FileName&) { return true; });
-  if (!found) return unusable("cannot be looked up: " + found.error().message);
+  if (!found) return refuse_for_now(found.error());
 
   const uid_t me = ::geteuid();
   const Grant* best = nullptr;
@@ -104,23 +115,23 @@ void Partitions::resolve(Named& named) {
     if (best == nullptr || rank(grant) > rank(*best)) best = &grant;
   }
   if (best == nullptr) {
-    std::string why = "was not found, or has been released";
-    if (!found->damaged.empty()) why += " (" + found->damaged.front() + ")";
-    return unusable(why);
+    return unusable(found->damaged.empty() ? never : never + " (" + found->damaged.front() + ")");
   }
   if (best->owner != me) return unusable("is owned by " + user_name(best->owner));
   if (is_over(*best)) return unusable("has ended");
-  named.key = best->device_key;
-  named.place = attach(*state, *best);
+  const Place place = attach(*state, *best);
+  if (place.passing) return place;
+  named.resolved = true;
+  named.key = place.kind == Place::Kind::kCharged ? best->device_key : std::string();
+  return named.place = place;
 }
 
 Place Partitions::named_place(const std::string& key, const std::string& device_name) {
   std::string ids;
   for (Named& named : named_) {
-    if (!named.resolved) resolve(named);
+    const Place place = resolve(named);
     // An unusable partition might have been meant for any device.
-    if (named.key.empty()) return named.place;
-    if (named.key == key) return named.place;
+    if (place.kind == Place::Kind::kRefused || named.key == key) return place;
     ids += (ids.empty() ? "" : ", ") + named.shown;
   }
   if (key.empty()) {
@@ -139,14 +150,11 @@ Place Partitions::named_place(const std::string& key, const std::string& device_
 
 Place Partitions::owned_place(const std::string& key) {
   auto state = StateDir::open();
-  if (!state) {
-    // No state directory, no partitions: but a program in a partition may lack a descriptor.
-    if (errno != EMFILE && errno != ENFILE) return {};
-    return refuse("partitions cannot be looked up: " + state.error().message);
-  }
+  if (!state && state.error().code == ErrorCode::kNotFound) return {};
+  if (!state) return refuse_for_now(state.error());
   const uid_t me = ::geteuid();
   auto found = read_grants(*state, [me](const FileName& name) { return name.uid == me; });
-  if (!found) return refuse("partitions cannot be looked up: " + found.error().message);
+  if (!found) return refuse_for_now(found.error());
   bool owns = false;
   for (const Grant& grant : found->grants) {
     if (is_over(grant)) continue;

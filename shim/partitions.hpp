@@ -24,6 +24,7 @@ struct Place {
   Attachment* attachment = nullptr;  // with kCharged
   const std::string* why = nullptr;  // with kRefused: one line
   bool lacks_callbacks = false;      // OpenCL 1.0: its driver has no destructor callbacks
+  bool passing = false;              // with kRefused: look again next time (no descriptor was left)
 };
 
 class Partitions {
@@ -43,11 +44,12 @@ class Partitions {
     Place place;
   };
   void read_environment();
-  void resolve(Named& named);
+  Place resolve(Named& named);
   Place named_place(const std::string& key, const std::string& device_name);
   Place owned_place(const std::string& key);
   Place attach(const StateDir& state, const Grant& grant);
-  Place refuse(std::string why);
+  Place refuse(const std::string& why);
+  Place refuse_for_now(const Error& error);
 
   bool read_ = false;
   std::vector<Named> named_;

@@ -34,7 +34,7 @@ std::optional<StoredInventory> read_any(const InventoryStore& store) {
 struct Folder {
   TempFolder temp;
   SetEnv env{"CHRONOS_STATE_DIR", temp.path()};
-  StateDir state = std::move(*StateDir::open());
+  StateDir state = std::move(*StateDir::open_or_make());
   InventoryStore store{state, kKey};
 
   std::string only_file() const {

@@ -32,7 +32,7 @@ struct Machine {
   TempFolder vendors, states;
   SetEnv vendors_env{"OCL_ICD_VENDORS", vendors.path()};
   SetEnv state_env{"CHRONOS_STATE_DIR", states.path()};
-  StateDir state = std::move(*StateDir::open());
+  StateDir state = std::move(*StateDir::open_or_make());
   LookOptions options{milliseconds(5'000), {}};
 
   void add(const std::string& behaviour) const {

@@ -2,6 +2,7 @@
 
 #include "catch.hpp"
 #include "cli/utf8.hpp"
+#include "core/report.hpp"
 
 using namespace chronos::cli;
 
@@ -40,21 +41,21 @@ TEST_CASE("long text is cut at a character and marked") {
 }
 
 TEST_CASE("percentages are exact and never rounded up") {
-  CHECK(percent_of(29, 100) == "29.00");
-  CHECK(percent_of(1, 3) == "33.33");
-  CHECK(percent_of(2, 3) == "66.66");
-  CHECK(percent_of(49'996, 100'000) == "49.99");
-  CHECK(percent_of(10, 10) == "100.00");
-  CHECK(percent_of(11, 10) == "100.00");
-  CHECK(percent_of(0, 0) == "0.00");
-  CHECK(percent_of(0xffff'ffff'ffff'fffe, 0xffff'ffff'ffff'ffff) == "99.99");
+  CHECK(chronos::percent_of(29, 100) == "29.00");
+  CHECK(chronos::percent_of(1, 3) == "33.33");
+  CHECK(chronos::percent_of(2, 3) == "66.66");
+  CHECK(chronos::percent_of(49'996, 100'000) == "49.99");
+  CHECK(chronos::percent_of(10, 10) == "100.00");
+  CHECK(chronos::percent_of(11, 10) == "100.00");
+  CHECK(chronos::percent_of(0, 0) == "0.00");
+  CHECK(chronos::percent_of(0xffff'ffff'ffff'fffe, 0xffff'ffff'ffff'ffff) == "99.99");
 }
 
 TEST_CASE("megabytes are of 2^20 bytes, without decimals") {
-  CHECK(legacy_megabytes(0) == "0");
-  CHECK(legacy_megabytes(5120ull << 20) == "5120");
-  CHECK(legacy_megabytes((1 << 20) + 5) == "1");
-  CHECK(legacy_megabytes(512 << 10) == "0.50");
+  CHECK(chronos::legacy_megabytes(0) == "0");
+  CHECK(chronos::legacy_megabytes(5120ull << 20) == "5120");
+  CHECK(chronos::legacy_megabytes((1 << 20) + 5) == "1");
+  CHECK(chronos::legacy_megabytes(512 << 10) == "0.50");
 }
 
 TEST_CASE("seconds are whole where they can be") {

@@ -2,9 +2,9 @@
 #include <unistd.h>
 
 #include "catch.hpp"
-#include "cli/json.hpp"
 #include "cli/list.hpp"
 #include "cli/stats.hpp"
+#include "core/report.hpp"
 #include "core/units.hpp"
 #include "core/users.hpp"
 

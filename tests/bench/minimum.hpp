@@ -1,0 +1,70 @@
+// Times several ways of doing one thing against each other on a machine that others use too: short
+// batches, taken in turn, so that whatever slows one way down slows its neighbours down as well.
+// The minimum is what the thing costs; the median also has what the neighbours cost.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <cstdio>
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace chronos::bench {
+
+struct Way {
+  std::string name;
+  std::function<void()> prepare;  // not timed; may be empty
+  std::function<void()> batch;
+  std::vector<double> nanoseconds;  // of each batch, per operation
+};
+
+inline double median(std::vector<double> values) {
+  if (values.empty()) return 0;
+  auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
+
+inline double time_batch(Way& way, int operations_in_a_batch) {
+  using Clock = std::chrono::steady_clock;
+  if (way.prepare) way.prepare();
+  const auto start = Clock::now();
+  way.batch();
+  const std::chrono::duration<double, std::nano> taken = Clock::now() - start;
+  return taken.count() / operations_in_a_batch;
+}
+
+// kShifting: forwards and backwards, from another one each time, for what a batch leaves behind (a
+// warm cache, a drained queue) must not favour one of them. kFixed: for steps that need the one
+// before.
+enum class Order { kShifting, kFixed };
+
+inline void alternate(std::vector<Way>& ways, int rounds, int operations_in_a_batch,
+                      Order order = Order::kShifting) {
+  const std::size_t count = ways.size();
+  for (std::size_t round = 0; round < static_cast<std::size_t>(rounds); ++round) {
+    for (std::size_t i = 0; i < count; ++i) {
+      std::size_t at = i;
+      if (order == Order::kShifting) {
+        at = (round % 2 == 0 ? i : count - 1 - i) + round / 2;
+      }
+      Way& way = ways[at % count];
+      way.nanoseconds.push_back(time_batch(way, operations_in_a_batch));
+    }
+  }
+}
+
+// One line of JSON for each way.
+inline void print(const char* group, const std::vector<Way>& ways) {
+  for (const Way& way : ways) {
+    std::printf(
+        R"({"group": "%s", "name": "%s", "min_ns": %.2f, "median_ns": %.2f, "batches": %zu})"
+        "\n",
+        group, way.name.c_str(), *std::min_element(way.nanoseconds.begin(), way.nanoseconds.end()),
+        median(way.nanoseconds), way.nanoseconds.size());
+  }
+}
+
+}  // namespace chronos::bench
