@@ -36,7 +36,8 @@ cl_mem create_charged(const Table& real, cl_context context, std::uint64_t size,
   cl_mem object = create(&error);
   if (object == nullptr) {
     give_back(receipt);
-  } else if (!adjust(assignment, settle(object), receipt) || !follow(real, object, receipt)) {
+  } else if (!adjust(assignment, settle(object), receipt) ||
+             !follow(real, object, receipt, assignment.counted)) {
     // No room for all of it, or nobody would tell us when its memory is free again.
     real.clReleaseMemObject(object);
     give_back(receipt);
