@@ -45,6 +45,7 @@ tl::unexpected<Error> system_error(const char* what) {
 
 std::vector<char*> pointers_to(const std::vector<std::string>& texts) {
   std::vector<char*> pointers;
+  pointers.reserve(texts.size() + 1);
   // execve() takes char*, and leaves what they point to alone.
   for (const std::string& text : texts) pointers.push_back(const_cast<char*>(text.c_str()));
   pointers.push_back(nullptr);

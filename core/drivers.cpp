@@ -13,8 +13,6 @@
 #include "core/state_dir.hpp"
 #include "core/text.hpp"
 
-extern "C" char** environ;
-
 namespace chronos {
 namespace {
 
@@ -64,6 +62,7 @@ class KeyMaker {
 
   // What drivers are told by the environment about which devices they have.
   void add_environment() {
+    if (environment_is_untrusted()) return add("no environment");  // and the probe gets none
     std::vector<std::string_view> settings;
     for (char** entry = environ; entry != nullptr && *entry != nullptr; ++entry) {
       std::string_view setting = *entry;
@@ -124,7 +123,11 @@ class Finder {
       if (ends_in_icd(entry->d_name)) names.emplace_back(entry->d_name);
     }
     std::sort(names.begin(), names.end());
-    for (const std::string& name : names) add_icd_file(path + "/" + name);
+    for (const std::string& name : names) {
+      std::string file = path + "/";
+      file += name;
+      add_icd_file(file);
+    }
   }
 
   Drivers finish() {

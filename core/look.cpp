@@ -15,8 +15,6 @@
 #include "core/spawn.hpp"
 #include "core/text.hpp"
 
-extern "C" char** environ;
-
 namespace chronos {
 namespace {
 
@@ -106,7 +104,10 @@ Result<Inventory> look_at_drivers(const Drivers& drivers, const LookOptions& opt
                 "install Chronos again; chronos-probe belongs into libexec/chronos");
   }
   std::vector<Command> commands;
-  const std::vector<std::string> environment = probe_environment(environ);
+  // The probe is not set-uid itself, so that its drivers would trust what this process must not.
+  const std::vector<std::string> environment = environment_is_untrusted()
+                                                   ? std::vector<std::string>{"PATH=/usr/bin:/bin"}
+                                                   : probe_environment(environ);
   for (const Driver& driver : drivers.list) {
     if (driver.problem.empty()) commands.push_back({probe, {driver.library}, environment});
   }

@@ -40,12 +40,9 @@ constexpr std::array kMemoryUnits = {
 
 constexpr std::array kTimeUnits = {
     // largest first
-    Unit{"w", 7 * 86400 * kNanosPerSecond},
-    Unit{"d", 86400 * kNanosPerSecond},
-    Unit{"h", 3600 * kNanosPerSecond},
-    Unit{"m", 60 * kNanosPerSecond},
-    Unit{"s", kNanosPerSecond},
-    Unit{"ms", kNanosPerMilli},
+    Unit{"w", 604800 * kNanosPerSecond}, Unit{"d", 86400 * kNanosPerSecond},
+    Unit{"h", 3600 * kNanosPerSecond},   Unit{"m", 60 * kNanosPerSecond},
+    Unit{"s", kNanosPerSecond},          Unit{"ms", kNanosPerMilli},
 };
 
 // std::isdigit and its kin depend on the locale of the host program.

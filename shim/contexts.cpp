@@ -1,5 +1,6 @@
 #include "shim/contexts.hpp"
 
+#include <algorithm>
 #include <mutex>
 #include <string>
 
@@ -82,7 +83,7 @@ const Assignment& find_assignment(const Table& real, cl_context context, bool& l
     if (place.kind == Place::Kind::kCharged) attachments.push_back(place.attachment);
   }
   if (why != nullptr) attachments.clear();
-  const Assignment& assignment = assignment_for(std::move(attachments), why, counted);
+  const Assignment& assignment = assignment_for(attachments, why, counted);
   if (lasting) self.contexts.emplace(context, &assignment);
   return assignment;
 }

@@ -72,8 +72,9 @@ void give_back(Receipt receipt) {
   for (Attachment* attachment : assignment->attachments) attachment->credit(receipt.bytes());
 }
 
-const Assignment& assignment_for(std::vector<Attachment*> attachments, const std::string* why,
+const Assignment& assignment_for(const std::vector<Attachment*>& wanted, const std::string* why,
                                  bool counted) {
+  std::vector<Attachment*> attachments = wanted;
   std::sort(attachments.begin(), attachments.end());
   attachments.erase(std::unique(attachments.begin(), attachments.end()), attachments.end());
   for (std::size_t i = 0; i < assignment_count; ++i) {

@@ -52,7 +52,7 @@ void give_back(Receipt receipt);
 
 // The assignment of these attachments and reason, made if there is none yet. The caller holds
 // process().mutex.
-const Assignment& assignment_for(std::vector<Attachment*> attachments, const std::string* why,
-                                 bool counted = false);
+const Assignment& assignment_for(const std::vector<Attachment*>& attachments,
+                                 const std::string* why, bool counted = false);
 
 }  // namespace chronos::shim

@@ -278,8 +278,8 @@ def test_a_number_follows_its_device(chronos, fake_driver):
         "platform": {"name": "Fake", "vendor": "NVIDIA Corporation", "version": "OpenCL 3.0 fake"},
         "devices": [plain, {"name": GPU, "memory_bytes": 10 << 30}]})
     good(chronos("stats", "--refresh"))
-    number = next(device["device"] for device in json.loads(good(chronos("stats", "--json")))["devices"]
-                  if device["name"] == GPU)
+    devices = json.loads(good(chronos("stats", "--json")))["devices"]
+    number = next(device["device"] for device in devices if device["name"] == GPU)
     assert number == 1
     assert f"  Device: 1 ({GPU})\n" in good(chronos("list"))
 

@@ -427,8 +427,9 @@ os.execvp("sh", ["sh", "-c", "echo new image; read line"])
 
 
 def test_counts_are_exact_under_concurrency(driver):
-    fake = driver(devices=[{"memory_bytes": 64 * MIB, "max_alloc_bytes": 8 * MIB,
-                            "witness_limit_bytes": 64 * MIB}])
+    # So little that even one process at a time reaches it.
+    fake = driver(devices=[{"memory_bytes": 12 * MIB, "max_alloc_bytes": 8 * MIB,
+                            "witness_limit_bytes": 12 * MIB}])
     running = [fake.start(CLIENTS / "stress", "--threads", 4, "--operations", 5000,
                           "--max-bytes", 4 * MIB, "--seed", seed) for seed in range(8)]
     ok = refused = 0
@@ -440,7 +441,7 @@ def test_counts_are_exact_under_concurrency(driver):
     with fake.witness() as witness:
         assert witness.raw_total() == 0
         assert witness.allocations() == witness.frees() == ok
-        assert 60 * MIB < witness.high_water() <= 64 * MIB
+        assert 8 * MIB < witness.high_water() <= 12 * MIB
         assert witness.over_limit() == 0
 
 

@@ -72,10 +72,16 @@ TEST_CASE("a helper that hangs is killed with its whole group, and no zombie is 
   int pid = 0;
   std::ifstream(folder / "pid") >> pid;
   REQUIRE(pid > 0);
-  std::string state;  // its new parent may not have reaped it yet: then it is a zombie of that one
-  std::ifstream stat("/proc/" + std::to_string(pid) + "/stat");
-  stat >> state >> state >> state;
-  CHECK((state.empty() || state == "Z" || state == "X"));
+  // It was sent SIGKILL, which takes its time; then it is its new parent's zombie until that looks.
+  auto is_gone = [&] {
+    std::string state;
+    std::ifstream stat("/proc/" + std::to_string(pid) + "/stat");
+    stat >> state >> state >> state;
+    return state.empty() || state == "Z" || state == "X";
+  };
+  const auto patience = steady_clock::now() + milliseconds(5'000);
+  while (!is_gone() && steady_clock::now() < patience) ::usleep(1000);
+  CHECK(is_gone());
 }
 
 TEST_CASE("a background process that keeps the pipe open does not keep the caller") {
