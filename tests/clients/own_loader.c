@@ -1,5 +1,5 @@
 /* A program with a loader of its own, as old static ones are: it opens the driver that
- * TEST_DRIVER names (RTLD_DEEPBIND with TEST_DEEPBIND), asks it for its platforms, and calls
+ * TEST_DRIVER names, asks it for its platforms, and calls
  * through the objects' dispatch tables. No layers, no libOpenCL. With TEST_DIRECT it finds the
  * platforms' function with dlsym, as ocl-icd does for some drivers; otherwise through the driver's
  * clGetExtensionFunctionAddress. */
@@ -56,8 +56,7 @@ static void find(void* library, const char* name, void* out) {
 int main(int argc, char** argv) {
   const char* path = getenv("TEST_DRIVER");
   if (path == NULL) return kExitUsage;
-  void* library =
-      dlopen(path, RTLD_NOW | RTLD_LOCAL | (getenv("TEST_DEEPBIND") != NULL ? RTLD_DEEPBIND : 0));
+  void* library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
   if (library == NULL) {
     fprintf(stderr, "%s\n", dlerror());
     return kExitUnexpected;

@@ -107,7 +107,8 @@ def another_loader(folder):
     """The system's loader a second time, as a library that brings its own."""
     copy = folder / "other" / "libOpenCL-other.so"
     copy.parent.mkdir()
-    found = subprocess.run([PYTHON, "-c", "import ctypes; ctypes.CDLL('libOpenCL.so.1'); print(next("
+    found = subprocess.run([PYTHON, "-c", "import ctypes; ctypes.CDLL('libOpenCL.so.1'); "
+                            "print(next("
                             "l.split()[-1] for l in open('/proc/self/maps') if 'libOpenCL' in l))"],
                            capture_output=True, text=True, check=True).stdout.strip()
     shutil.copy(found, copy)
@@ -257,7 +258,7 @@ def test_the_shim_needs_neither_opencl_nor_libstdcxx():
 
 
 def test_a_program_that_clears_the_environment_of_its_children(box):
-    """What the shim set up is lost then; but an own partition is found by whoever loads the shim."""
+    """What the shim set up is lost then, but whoever loads the shim finds an own partition."""
     box.create(LIMIT)
     keep = [f"{name}={box.env[name]}" for name in
             ("OCL_ICD_VENDORS", "CHRONOS_FAKE_DRIVER", "CHRONOS_STATE_DIR")]

@@ -49,6 +49,18 @@ def test_what_a_child_releases_does_not_credit_its_parent(box, fork, lifetime):
 
 
 @pytest.mark.parametrize("fork", FORKS)
+def test_what_a_child_inherited_does_not_credit_what_it_made(box, fork):
+    box.create(LIMIT)
+    parent = box.session()
+    assert fits(parent, 40 * MIB)
+    code = "[make(10 * MIB), drop(0), make(15 * MIB), make(14 * MIB)]"
+    child, errors = parent(f"in_child({code!r}, fork={fork}, stay=True)")
+    assert errors == [0, 0, REFUSED, 0]
+    assert box.used_by() == {parent.pid: 40 * MIB, child: 24 * MIB}
+    os.kill(child, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("fork", FORKS)
 def test_grandchildren_too(box, fork):
     box.create(LIMIT)
     parent = box.session()

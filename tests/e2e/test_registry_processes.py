@@ -1,6 +1,8 @@
 """Many processes on one registry at once, and commands that are killed anywhere in their work."""
 
+import fcntl
 import json
+import os
 import random
 import re
 import signal
@@ -16,6 +18,15 @@ pytestmark = built
 def begin(box, *arguments):
     return subprocess.Popen([str(CHRONOS), *map(str, arguments)], env=box.env, text=True,
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def at_once(box, *commands):
+    """Start them all, and let them go for the registry at the same moment; their results."""
+    gate = os.open(box.state, os.O_RDONLY | os.O_DIRECTORY)
+    fcntl.flock(gate, fcntl.LOCK_EX)
+    processes = [begin(box, *command) for command in commands]
+    os.close(gate)
+    return [finish(process) for process in processes]
 
 
 def finish(process):
@@ -46,8 +57,7 @@ def assert_tidy(box, count):
 
 def test_64_creates_at_once_cannot_overbook(box):
     box.chronos("available", 0)  # the devices are known from now on
-    processes = [begin(box, "create", 0, 0.3, 60) for _ in range(64)]
-    results = [finish(process) for process in processes]
+    results = at_once(box, *[("create", 0, 0.3, 60)] * 64)
     made = [out for status, out, _ in results if status == 0]
     refused = [(status, errors) for status, _, errors in results if status != 0]
     assert len(made) == 3
@@ -72,8 +82,8 @@ def test_the_devices_first_seen_by_many_at_once(box):
 
 def test_one_name_is_given_once(box):
     box.chronos("available", 0)
-    processes = [begin(box, "create", 0, "1%", 60, "--name", "mine") for _ in range(24)]
-    statuses = [finish(process)[0] for process in processes]
+    results = at_once(box, *[("create", 0, "1%", 60, "--name", "mine")] * 24)
+    statuses = [status for status, _, _ in results]
     assert sorted(statuses) == [0] + [1] * 23
     assert_tidy(box, 1)
 
@@ -99,10 +109,8 @@ def test_creates_and_releases_at_once_never_overbook(box):
     seen = set()
     for _ in range(by_level(2, 5, 30)):
         alive = list(box.partitions())
-        processes = [begin(box, "release", name) for name in alive]
-        processes += [begin(box, "create", 0, 0.3, 60) for _ in range(12)]
-        for process in processes:
-            status, out, errors = finish(process)
+        for status, out, errors in at_once(box, *[("release", name) for name in alive],
+                                           *[("create", 0, 0.3, 60)] * 12):
             assert status in (0, 3), errors
             if out.startswith("Created"):
                 assert out.split()[2] not in seen
