@@ -5,6 +5,7 @@
 #include <string>
 
 #include "tests/fake_driver/call.hpp"
+#include "tests/fake_driver/device_features.hpp"
 #include "tests/fake_driver/driver.hpp"
 #include "tests/fake_driver/entries.hpp"
 #include "tests/fake_driver/info.hpp"
@@ -13,7 +14,10 @@ namespace chronos::fake {
 namespace {
 
 std::vector<std::string> extensions(const DeviceConfig& config) {
-  std::vector<std::string> names{"cl_khr_byte_addressable_store"};
+  std::vector<std::string> names{"cl_khr_byte_addressable_store", "cl_khr_image2d_from_buffer",
+                                 "cl_intel_unified_shared_memory",
+                                 "cl_intel_create_buffer_with_properties",
+                                 "cl_arm_shared_virtual_memory"};
   if (config.uuid) names.emplace_back("cl_khr_device_uuid");
   if (config.pci) names.emplace_back("cl_khr_pci_bus_info");
   return names;
@@ -137,8 +141,6 @@ cl_int memory_info(const DeviceConfig& config, cl_device_info name, const Answer
       return answer.value<std::size_t>(1 << 20);
     case CL_DEVICE_HOST_UNIFIED_MEMORY:
       return answer.value<cl_bool>(config.type == CL_DEVICE_TYPE_CPU);
-    case CL_DEVICE_SVM_CAPABILITIES:
-      return answer.value<cl_device_svm_capabilities>(0);
     case CL_DEVICE_MEM_BASE_ADDR_ALIGN:
       return answer.value<cl_uint>(1024);
     case CL_DEVICE_MIN_DATA_TYPE_ALIGN_SIZE:
@@ -248,20 +250,11 @@ cl_int capability_info(const _cl_device_id& device, cl_device_info name, const A
   }
 }
 
-// What this driver lacks: images, compiler, pipes, device queues, sub-groups. All are numbers.
+// What this driver lacks: compiler, device queues, sub-groups. All are numbers.
 cl_int absent_info(cl_device_info name, const Answer& answer) {
   switch (name) {
-    case CL_DEVICE_IMAGE2D_MAX_WIDTH:
-    case CL_DEVICE_IMAGE2D_MAX_HEIGHT:
-    case CL_DEVICE_IMAGE3D_MAX_WIDTH:
-    case CL_DEVICE_IMAGE3D_MAX_HEIGHT:
-    case CL_DEVICE_IMAGE3D_MAX_DEPTH:
-    case CL_DEVICE_IMAGE_MAX_BUFFER_SIZE:
-    case CL_DEVICE_IMAGE_MAX_ARRAY_SIZE:
-      return answer.value<std::size_t>(0);
     case CL_DEVICE_DEVICE_ENQUEUE_CAPABILITIES:
       return answer.value<cl_device_device_enqueue_capabilities>(0);
-    case CL_DEVICE_IMAGE_SUPPORT:
     case CL_DEVICE_ERROR_CORRECTION_SUPPORT:
     case CL_DEVICE_COMPILER_AVAILABLE:
     case CL_DEVICE_LINKER_AVAILABLE:
@@ -269,16 +262,6 @@ cl_int absent_info(cl_device_info name, const Answer& answer) {
     case CL_DEVICE_NON_UNIFORM_WORK_GROUP_SUPPORT:
     case CL_DEVICE_WORK_GROUP_COLLECTIVE_FUNCTIONS_SUPPORT:
     case CL_DEVICE_GENERIC_ADDRESS_SPACE_SUPPORT:
-    case CL_DEVICE_PIPE_SUPPORT:
-    case CL_DEVICE_MAX_READ_IMAGE_ARGS:
-    case CL_DEVICE_MAX_WRITE_IMAGE_ARGS:
-    case CL_DEVICE_MAX_READ_WRITE_IMAGE_ARGS:
-    case CL_DEVICE_IMAGE_PITCH_ALIGNMENT:
-    case CL_DEVICE_IMAGE_BASE_ADDRESS_ALIGNMENT:
-    case CL_DEVICE_MAX_SAMPLERS:
-    case CL_DEVICE_MAX_PIPE_ARGS:
-    case CL_DEVICE_PIPE_MAX_ACTIVE_RESERVATIONS:
-    case CL_DEVICE_PIPE_MAX_PACKET_SIZE:
     case CL_DEVICE_QUEUE_ON_DEVICE_PREFERRED_SIZE:
     case CL_DEVICE_QUEUE_ON_DEVICE_MAX_SIZE:
     case CL_DEVICE_MAX_ON_DEVICE_QUEUES:
@@ -307,6 +290,7 @@ cl_int clGetDeviceInfo(cl_device_id device, cl_device_info name, size_t capacity
   if (error != CL_SUCCESS) error = capability_info(*device, name, answer);
   if (error != CL_SUCCESS) error = partition_info(*device, name, answer);
   if (error != CL_SUCCESS) error = identity_info(*device, name, answer, capacity);
+  if (error != CL_SUCCESS) error = feature_info(name, answer);
   if (error != CL_SUCCESS) error = absent_info(name, answer);
   return error;
 }

@@ -41,11 +41,6 @@ void fill_with_refusal(Result(CL_API_CALL*& entry)(Parameters...)) {
 void fill(cl_icd_dispatch& table) {
 #define CHRONOS_FAKE_REFUSE(name) fill_with_refusal(table.name);
   CHRONOS_FAKE_REFUSE(clSetCommandQueueProperty)
-  CHRONOS_FAKE_REFUSE(clCreateImage2D)
-  CHRONOS_FAKE_REFUSE(clCreateImage3D)
-  CHRONOS_FAKE_REFUSE(clCreateImage)
-  CHRONOS_FAKE_REFUSE(clCreateImageWithProperties)
-  CHRONOS_FAKE_REFUSE(clGetImageInfo)
   CHRONOS_FAKE_REFUSE(clCreateSampler)
   CHRONOS_FAKE_REFUSE(clCreateSamplerWithProperties)
   CHRONOS_FAKE_REFUSE(clRetainSampler)
@@ -86,15 +81,6 @@ void fill(cl_icd_dispatch& table) {
   CHRONOS_FAKE_REFUSE(clEnqueueNDRangeKernel)
   CHRONOS_FAKE_REFUSE(clEnqueueTask)
   CHRONOS_FAKE_REFUSE(clEnqueueNativeKernel)
-  CHRONOS_FAKE_REFUSE(clCreatePipe)
-  CHRONOS_FAKE_REFUSE(clGetPipeInfo)
-  CHRONOS_FAKE_REFUSE(clSVMAlloc)
-  CHRONOS_FAKE_REFUSE(clSVMFree)
-  CHRONOS_FAKE_REFUSE(clEnqueueSVMFree)
-  CHRONOS_FAKE_REFUSE(clEnqueueSVMMemcpy)
-  CHRONOS_FAKE_REFUSE(clEnqueueSVMMemFill)
-  CHRONOS_FAKE_REFUSE(clEnqueueSVMMap)
-  CHRONOS_FAKE_REFUSE(clEnqueueSVMUnmap)
   CHRONOS_FAKE_REFUSE(clEnqueueSVMMigrateMem)
   CHRONOS_FAKE_REFUSE(clSetDefaultDeviceCommandQueue)
 #undef CHRONOS_FAKE_REFUSE

@@ -4,6 +4,8 @@
 
 #include <optional>
 
+#include "tests/fake_driver/pointers.hpp"
+
 namespace chronos::fake {
 namespace {
 
@@ -24,7 +26,10 @@ Driver* build() {
     object->compute_units = 16;
     made->devices.push_back(std::move(object));
   }
-  pthread_atfork(nullptr, nullptr, [] { building->witness.forget_in_child(); });
+  pthread_atfork(lock_pointers, unlock_pointers, [] {
+    unlock_pointers();
+    building->witness.forget_in_child();
+  });
   return made.release();
 }
 

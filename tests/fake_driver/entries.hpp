@@ -1,8 +1,10 @@
 // Every OpenCL entry that this driver implements: the one list from which their declarations and
-// the dispatch table are made. All others refuse with CL_INVALID_OPERATION (dispatch.cpp).
+// the dispatch table are made, and beside it those that only clGetExtensionFunctionAddress hands
+// out. All others refuse with CL_INVALID_OPERATION (dispatch.cpp).
 #pragma once
 
 #include <CL/cl.h>
+#include <CL/cl_ext.h>
 #include <CL/cl_icd.h>
 
 #include <type_traits>
@@ -21,7 +23,12 @@
   /* memory.cpp */                                                                                  \
   X(clCreateBuffer) X(clCreateBufferWithProperties) X(clCreateSubBuffer) X(clRetainMemObject)       \
   X(clReleaseMemObject) X(clSetMemObjectDestructorCallback) X(clGetMemObjectInfo)                   \
-  X(clGetSupportedImageFormats)                                                                     \
+  /* image.cpp, pipe.cpp */                                                                         \
+  X(clCreateImage) X(clCreateImageWithProperties) X(clCreateImage2D) X(clCreateImage3D)             \
+  X(clGetImageInfo) X(clGetSupportedImageFormats) X(clCreatePipe) X(clGetPipeInfo)                  \
+  /* svm.cpp */                                                                                     \
+  X(clSVMAlloc) X(clSVMFree) X(clEnqueueSVMFree) X(clEnqueueSVMMap) X(clEnqueueSVMUnmap)            \
+  X(clEnqueueSVMMemcpy) X(clEnqueueSVMMemFill)                                                      \
   /* queue.cpp */                                                                                   \
   X(clCreateCommandQueue) X(clCreateCommandQueueWithProperties) X(clRetainCommandQueue)             \
   X(clReleaseCommandQueue) X(clGetCommandQueueInfo) X(clFlush) X(clFinish) X(clEnqueueMarker)       \
@@ -34,6 +41,13 @@
   X(clEnqueueReadBuffer) X(clEnqueueWriteBuffer) X(clEnqueueCopyBuffer) X(clEnqueueFillBuffer)      \
   X(clEnqueueMapBuffer) X(clEnqueueUnmapMemObject) X(clEnqueueMigrateMemObjects)                    \
   X(clEnqueueReadBufferRect) X(clEnqueueWriteBufferRect) X(clEnqueueCopyBufferRect)
+
+#define CHRONOS_FAKE_EXTENSIONS(X)                                                                  \
+  /* svm.cpp */                                                                                     \
+  X(clSVMAllocARM) X(clSVMFreeARM) X(clEnqueueSVMFreeARM)                                           \
+  /* usm.cpp */                                                                                     \
+  X(clDeviceMemAllocINTEL) X(clSharedMemAllocINTEL) X(clHostMemAllocINTEL) X(clMemFreeINTEL)        \
+  X(clMemBlockingFreeINTEL) X(clGetMemAllocInfoINTEL) X(clCreateBufferWithPropertiesINTEL)
 // clang-format on
 
 namespace chronos::fake {
@@ -44,6 +58,9 @@ namespace chronos::fake {
 // NOLINTNEXTLINE(bugprone-macro-parentheses): a declared name takes none
 #define CHRONOS_FAKE_DECLARE(name) std::remove_pointer_t<decltype(cl_icd_dispatch::name)> name;
 CHRONOS_FAKE_ENTRIES(CHRONOS_FAKE_DECLARE)
+#undef CHRONOS_FAKE_DECLARE
+#define CHRONOS_FAKE_DECLARE(name) decltype(::name) name;
+CHRONOS_FAKE_EXTENSIONS(CHRONOS_FAKE_DECLARE)
 #undef CHRONOS_FAKE_DECLARE
 
 }  // namespace chronos::fake

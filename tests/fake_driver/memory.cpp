@@ -9,6 +9,7 @@
 #include "tests/fake_driver/driver.hpp"
 #include "tests/fake_driver/entries.hpp"
 #include "tests/fake_driver/info.hpp"
+#include "tests/fake_driver/pointers.hpp"
 
 namespace chronos::fake {
 namespace {
@@ -21,46 +22,11 @@ constexpr cl_mem_flags kHostPtr =
 
 bool at_most_one(cl_mem_flags flags) { return (flags & (flags - 1)) == 0; }
 
-bool good_flags(cl_mem_flags flags) {
-  return (flags & ~(kAccess | kHostAccess | kHostPtr)) == 0 && at_most_one(flags & kAccess) &&
-         at_most_one(flags & kHostAccess) &&
-         ((flags & CL_MEM_USE_HOST_PTR) == 0 ||
-          (flags & (CL_MEM_ALLOC_HOST_PTR | CL_MEM_COPY_HOST_PTR)) == 0);
-}
-
-bool fits_some_device(const _cl_context& context, std::size_t size) {
-  return std::any_of(context.devices.begin(), context.devices.end(), [&](cl_device_id device) {
-    const DeviceConfig& config = *device->config;
-    return size <= (config.max_alloc_bytes != 0 ? config.max_alloc_bytes : config.memory_bytes);
-  });
-}
-
-// Records the buffer with the witness, on every device of its context or on none.
-bool charge(const _cl_context& context, std::size_t size) {
-  Driver& self = *driver();
-  for (std::size_t i = 0; i < context.charged.size(); ++i) {
-    const std::uint32_t device = context.charged[i];
-    const std::uint64_t cap =
-        self.config.enforce_device_memory ? self.config.devices[device].memory_bytes : UINT64_MAX;
-    if (self.witness.add(device, size, cap)) continue;
-    while (i-- > 0) self.witness.remove(context.charged[i], size);
-    return false;
-  }
-  return true;
-}
-
-void uncharge(const _cl_mem& mem) {
-  Witness& witness = driver()->witness;
-  // A buffer inherited through fork is held by the parent, which will free it itself.
-  if (mem.generation != witness.generation()) return;
-  for (const std::uint32_t device : mem.context->charged) witness.remove(device, mem.size);
-}
-
 void destroy(cl_mem mem) {
   // As in PoCL and Intel's driver, the memory is gone before the callbacks tell of it.
   if (mem->parent == nullptr) {
     if (char* memory = mem->storage.load()) munmap(memory, mem->size);
-    uncharge(*mem);
+    if (!mem->over_svm) uncount(mem->context->charged, mem->size, mem->generation);
   }
   for (auto last = mem->callbacks.rbegin(); last != mem->callbacks.rend(); ++last) {
     last->first(mem, last->second);
@@ -82,27 +48,62 @@ cl_int check_buffer(const _cl_context* context, cl_mem_flags flags, std::size_t 
   return CL_SUCCESS;
 }
 
-cl_mem create(cl_context context, const cl_mem_properties* properties, cl_mem_flags flags,
-              std::size_t size, void* host_ptr, cl_int* errcode_ret) {
-  if (const cl_int error = check_buffer(context, flags, size, host_ptr)) {
-    return refuse<cl_mem>(errcode_ret, error);
+}  // namespace
+
+bool good_flags(cl_mem_flags flags) {
+  return (flags & ~(kAccess | kHostAccess | kHostPtr)) == 0 && at_most_one(flags & kAccess) &&
+         at_most_one(flags & kHostAccess) &&
+         ((flags & CL_MEM_USE_HOST_PTR) == 0 ||
+          (flags & (CL_MEM_ALLOC_HOST_PTR | CL_MEM_COPY_HOST_PTR)) == 0);
+}
+
+bool fits(const _cl_device_id& device, std::size_t size) {
+  const DeviceConfig& config = *device.config;
+  return size <= (config.max_alloc_bytes != 0 ? config.max_alloc_bytes : config.memory_bytes);
+}
+
+bool fits_some_device(const _cl_context& context, std::size_t size) {
+  return std::any_of(context.devices.begin(), context.devices.end(),
+                     [&](cl_device_id device) { return fits(*device, size); });
+}
+
+bool count(const std::vector<std::uint32_t>& devices, std::uint64_t bytes) {
+  Driver& self = *driver();
+  for (std::size_t i = 0; i < devices.size(); ++i) {
+    const std::uint32_t device = devices[i];
+    const std::uint64_t cap =
+        self.config.enforce_device_memory ? self.config.devices[device].memory_bytes : UINT64_MAX;
+    if (self.witness.add(device, bytes, cap)) continue;
+    while (i-- > 0) self.witness.remove(devices[i], bytes);
+    return false;
   }
-  // No property is defined for buffers without an extension (OpenCL 3.0, 5.2.1).
-  if (properties != nullptr && *properties != 0) {
-    return refuse<cl_mem>(errcode_ret, CL_INVALID_PROPERTY);
-  }
+  return true;
+}
+
+void uncount(const std::vector<std::uint32_t>& devices, std::uint64_t bytes,
+             std::uint32_t generation) {
+  Witness& witness = driver()->witness;
+  // What was inherited through fork is held by the parent, which will free it itself.
+  if (generation != witness.generation()) return;
+  for (const std::uint32_t device : devices) witness.remove(device, bytes);
+}
+
+cl_mem make_mem(const NewMem& wanted, cl_int* errcode_ret) {
   const std::uint32_t generation = driver()->witness.generation();
-  if (!charge(*context, size)) {
+  const bool over_svm = (wanted.flags & CL_MEM_USE_HOST_PTR) != 0 &&
+                        is_svm(wanted.context, wanted.host_ptr, wanted.size);
+  if (!over_svm && !count(wanted.context->charged, wanted.size)) {
     return refuse<cl_mem>(errcode_ret, CL_MEM_OBJECT_ALLOCATION_FAILURE);
   }
   auto* const mem = new _cl_mem;
-  mem->context = retain(context);
-  mem->flags = (flags & kAccess) != 0 ? flags : flags | CL_MEM_READ_WRITE;
-  mem->size = size;
-  mem->host_ptr = host_ptr;
+  mem->context = retain(wanted.context);
+  mem->flags = (wanted.flags & kAccess) != 0 ? wanted.flags : wanted.flags | CL_MEM_READ_WRITE;
+  mem->size = wanted.size;
+  mem->host_ptr = wanted.host_ptr;
+  mem->over_svm = over_svm;
   mem->generation = generation;
-  mem->properties = copy_properties(properties);
-  const bool copies = (flags & CL_MEM_COPY_HOST_PTR) != 0;
+  mem->properties = copy_properties(wanted.properties);
+  const bool copies = (wanted.flags & CL_MEM_COPY_HOST_PTR) != 0;
   if (copies || driver()->config.back_memory) {
     char* const memory = storage(mem);
     if (memory == nullptr) {
@@ -110,15 +111,35 @@ cl_mem create(cl_context context, const cl_mem_properties* properties, cl_mem_fl
       return refuse<cl_mem>(errcode_ret, CL_OUT_OF_HOST_MEMORY);
     }
     if (copies) {
-      std::memcpy(memory, host_ptr, size);
-    } else if ((flags & CL_MEM_USE_HOST_PTR) == 0) {
-      std::memset(memory, 0, size);  // makes it resident
+      std::memcpy(memory, wanted.host_ptr, wanted.size);
+    } else if ((wanted.flags & CL_MEM_USE_HOST_PTR) == 0) {
+      std::memset(memory, 0, wanted.size);  // makes it resident
     }
   }
   return give(mem, errcode_ret, CL_SUCCESS);
 }
 
-}  // namespace
+cl_mem make_view(cl_mem parent, cl_mem_flags flags, std::size_t origin, std::size_t size) {
+  auto* const mem = new _cl_mem;
+  mem->context = retain(parent->context);
+  mem->parent = retain(parent);
+  mem->flags = flags | (parent->flags & kHostPtr);
+  if ((flags & kAccess) == 0) mem->flags |= parent->flags & kAccess;
+  if ((flags & kHostAccess) == 0) mem->flags |= parent->flags & kHostAccess;
+  mem->size = size;
+  mem->origin = origin;
+  mem->over_svm = parent->over_svm;
+  if (parent->host_ptr != nullptr) mem->host_ptr = static_cast<char*>(parent->host_ptr) + origin;
+  return mem;
+}
+
+cl_mem make_buffer(const NewMem& wanted, cl_int* errcode_ret) {
+  if (const cl_int error =
+          check_buffer(wanted.context, wanted.flags, wanted.size, wanted.host_ptr)) {
+    return refuse<cl_mem>(errcode_ret, error);
+  }
+  return make_mem(wanted, errcode_ret);
+}
 
 void release(cl_mem mem) {
   if (drop(mem)) destroy(mem);
@@ -146,7 +167,7 @@ cl_mem clCreateBuffer(cl_context context, cl_mem_flags flags, size_t size, void*
                       cl_int* errcode_ret) {
   static CallSite site(__func__);
   if (const cl_int error = site.enter()) return refuse<cl_mem>(errcode_ret, error);
-  return create(context, nullptr, flags, size, host_ptr, errcode_ret);
+  return make_buffer({context, flags, size, host_ptr, nullptr}, errcode_ret);
 }
 
 cl_mem clCreateBufferWithProperties(cl_context context, const cl_mem_properties* properties,
@@ -154,14 +175,19 @@ cl_mem clCreateBufferWithProperties(cl_context context, const cl_mem_properties*
                                     cl_int* errcode_ret) {
   static CallSite site(__func__);
   if (const cl_int error = site.enter()) return refuse<cl_mem>(errcode_ret, error);
-  return create(context, properties, flags, size, host_ptr, errcode_ret);
+  // No property is defined for buffers without an extension (OpenCL 3.0, 5.2.1).
+  if (properties != nullptr && *properties != 0 &&
+      check_buffer(context, flags, size, host_ptr) == CL_SUCCESS) {
+    return refuse<cl_mem>(errcode_ret, CL_INVALID_PROPERTY);
+  }
+  return make_buffer({context, flags, size, host_ptr, properties}, errcode_ret);
 }
 
 cl_mem clCreateSubBuffer(cl_mem buffer, cl_mem_flags flags, cl_buffer_create_type type,
                          const void* info, cl_int* errcode_ret) {
   static CallSite site(__func__);
   if (const cl_int error = site.enter()) return refuse<cl_mem>(errcode_ret, error);
-  if (!valid(buffer) || buffer->parent != nullptr) {
+  if (!valid(buffer) || buffer->type != CL_MEM_OBJECT_BUFFER || buffer->parent != nullptr) {
     return refuse<cl_mem>(errcode_ret, CL_INVALID_MEM_OBJECT);
   }
   if (!good_flags(flags) || (flags & kHostPtr) != 0 || type != CL_BUFFER_CREATE_TYPE_REGION ||
@@ -176,17 +202,7 @@ cl_mem clCreateSubBuffer(cl_mem buffer, cl_mem_flags flags, cl_buffer_create_typ
   if (region.origin % 128 != 0) {  // CL_DEVICE_MEM_BASE_ADDR_ALIGN is 1024 bits
     return refuse<cl_mem>(errcode_ret, CL_MISALIGNED_SUB_BUFFER_OFFSET);
   }
-  auto* const mem = new _cl_mem;
-  mem->context = retain(buffer->context);
-  mem->parent = retain(buffer);
-  mem->flags = flags | (buffer->flags & kHostPtr);
-  if ((flags & kAccess) == 0) mem->flags |= buffer->flags & kAccess;
-  if ((flags & kHostAccess) == 0) mem->flags |= buffer->flags & kHostAccess;
-  mem->size = region.size;
-  mem->origin = region.origin;
-  if (buffer->host_ptr != nullptr)
-    mem->host_ptr = static_cast<char*>(buffer->host_ptr) + region.origin;
-  return give(mem, errcode_ret, CL_SUCCESS);
+  return give(make_view(buffer, flags, region.origin, region.size), errcode_ret, CL_SUCCESS);
 }
 
 cl_int clRetainMemObject(cl_mem mem) {
@@ -224,7 +240,7 @@ cl_int clGetMemObjectInfo(cl_mem mem, cl_mem_info name, size_t capacity, void* o
   const Answer answer(capacity, out, needed);
   switch (name) {
     case CL_MEM_TYPE:
-      return answer.value<cl_mem_object_type>(CL_MEM_OBJECT_BUFFER);
+      return answer.value(mem->type);
     case CL_MEM_FLAGS:
       return answer.value(mem->flags);
     case CL_MEM_SIZE:
@@ -242,21 +258,12 @@ cl_int clGetMemObjectInfo(cl_mem mem, cl_mem_info name, size_t capacity, void* o
     case CL_MEM_OFFSET:
       return answer.value(mem->origin);
     case CL_MEM_USES_SVM_POINTER:
-      return answer.value<cl_bool>(CL_FALSE);
+      return answer.value<cl_bool>(mem->over_svm);
     case CL_MEM_PROPERTIES:
       return answer.list(mem->properties);
     default:
       return CL_INVALID_VALUE;
   }
-}
-
-cl_int clGetSupportedImageFormats(cl_context context, cl_mem_flags, cl_mem_object_type, cl_uint,
-                                  cl_image_format*, cl_uint* count) {
-  static CallSite site(__func__);
-  if (const cl_int error = site.enter()) return error;
-  if (!valid(context)) return CL_INVALID_CONTEXT;
-  if (count != nullptr) *count = 0;
-  return CL_SUCCESS;
 }
 
 }  // namespace chronos::fake

@@ -103,14 +103,38 @@ struct _cl_context : chronos::fake::Object<chronos::fake::Kind::kContext> {
   std::set<cl_command_queue> queues;
 };
 
+namespace chronos::fake {
+
+struct ImageShape {
+  cl_image_format format = {};
+  std::size_t element_size = 0;
+  std::size_t width = 0;
+  std::size_t height = 0;  // this and what follows: 0 where the kind of image has none
+  std::size_t depth = 0;
+  std::size_t array_size = 0;
+  std::size_t row_pitch = 0;
+  std::size_t slice_pitch = 0;
+};
+
+struct PipeShape {
+  cl_uint packet_size = 0;
+  cl_uint max_packets = 0;
+};
+
+}  // namespace chronos::fake
+
 struct _cl_mem : chronos::fake::Object<chronos::fake::Kind::kMem> {
   cl_context context = nullptr;
-  cl_mem parent = nullptr;
+  cl_mem_object_type type = CL_MEM_OBJECT_BUFFER;
+  cl_mem parent = nullptr;  // whose memory this is a view of
   cl_mem_flags flags = 0;
   std::size_t size = 0;
   std::size_t origin = 0;
   void* host_ptr = nullptr;
+  bool over_svm = false;         // its memory is counted as SVM
   std::uint32_t generation = 0;  // of the witness, when it was charged
+  chronos::fake::ImageShape image;
+  chronos::fake::PipeShape pipe;
   std::atomic<cl_uint> map_count{0};
   std::atomic<char*> storage{nullptr};
   std::vector<cl_mem_properties> properties;

@@ -79,6 +79,10 @@ void* clGetExtensionFunctionAddress(const char* name) {
   if (std::strcmp(name, "clGetPlatformInfo") == 0) {
     return reinterpret_cast<void*>(&fake::clGetPlatformInfo);
   }
+#define CHRONOS_FAKE_HAND_OUT(entry) \
+  if (std::strcmp(name, #entry) == 0) return reinterpret_cast<void*>(&fake::entry);
+  CHRONOS_FAKE_EXTENSIONS(CHRONOS_FAKE_HAND_OUT)
+#undef CHRONOS_FAKE_HAND_OUT
   return nullptr;
 }
 

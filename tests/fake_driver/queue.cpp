@@ -53,6 +53,20 @@ bool pump(cl_command_queue queue) {
   return any;
 }
 
+// The context's queues, each retained.
+std::vector<cl_command_queue> live_queues(cl_context context) {
+  std::vector<cl_command_queue> queues;
+  const std::lock_guard<std::mutex> guard(context->mutex);
+  for (cl_command_queue queue : context->queues) {
+    // One on its way to destruction has no commands left.
+    cl_uint seen = queue->references.load();
+    while (seen != 0 && !queue->references.compare_exchange_weak(seen, seen + 1)) {
+    }
+    if (seen != 0) queues.push_back(queue);
+  }
+  return queues;
+}
+
 cl_command_queue make(cl_context context, cl_device_id device,
                       cl_command_queue_properties properties) {
   auto* const queue = new _cl_command_queue;
@@ -180,21 +194,17 @@ void finish(cl_command_queue queue) {
 void settle(cl_context context) {
   for (bool any = true; any;) {
     any = false;
-    std::vector<cl_command_queue> queues;
-    {
-      const std::lock_guard<std::mutex> guard(context->mutex);
-      for (cl_command_queue queue : context->queues) {
-        // One on its way to destruction has no commands left.
-        cl_uint seen = queue->references.load();
-        while (seen != 0 && !queue->references.compare_exchange_weak(seen, seen + 1)) {
-        }
-        if (seen != 0) queues.push_back(queue);
-      }
-    }
-    for (cl_command_queue queue : queues) {
+    for (cl_command_queue queue : live_queues(context)) {
       any = pump(queue) || any;
       release(queue);
     }
+  }
+}
+
+void finish_all(cl_context context) {
+  for (cl_command_queue queue : live_queues(context)) {
+    finish(queue);
+    release(queue);
   }
 }
 

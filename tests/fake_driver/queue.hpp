@@ -29,6 +29,8 @@ void flush(cl_command_queue queue);
 void finish(cl_command_queue queue);
 // Runs whatever has become ready in the context's queues.
 void settle(cl_context context);
+// Waits for all commands of the context's queues.
+void finish_all(cl_context context);
 
 // Sets the final status, tells waiters and callbacks.
 void complete(cl_event event, cl_int status);

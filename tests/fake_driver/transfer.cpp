@@ -14,6 +14,7 @@ namespace {
 cl_int locate(const Request& request, cl_mem mem, std::size_t offset, std::size_t size,
               char** where) {
   if (const cl_int error = check(request, {mem})) return error;
+  if (mem->type != CL_MEM_OBJECT_BUFFER) return CL_INVALID_MEM_OBJECT;
   if (size == 0 || !within(*mem, offset, size)) return CL_INVALID_VALUE;
   char* const memory = storage(mem);
   if (memory == nullptr) return CL_MEM_OBJECT_ALLOCATION_FAILURE;

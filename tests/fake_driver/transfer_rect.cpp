@@ -67,6 +67,7 @@ cl_int clEnqueueReadBufferRect(cl_command_queue queue, cl_mem mem, cl_bool block
   const Request request{queue,        CL_COMMAND_READ_BUFFER_RECT, wait_count, wait_list, event,
                         blocking != 0};
   if (const cl_int error = check(request, {mem})) return error;
+  if (mem->type != CL_MEM_OBJECT_BUFFER) return CL_INVALID_MEM_OBJECT;
   Region region{};
   Box from;
   Box to;
@@ -90,6 +91,7 @@ cl_int clEnqueueWriteBufferRect(cl_command_queue queue, cl_mem mem, cl_bool bloc
   const Request request{queue,        CL_COMMAND_WRITE_BUFFER_RECT, wait_count, wait_list, event,
                         blocking != 0};
   if (const cl_int error = check(request, {mem})) return error;
+  if (mem->type != CL_MEM_OBJECT_BUFFER) return CL_INVALID_MEM_OBJECT;
   Region region{};
   Box from;
   Box to;
@@ -113,6 +115,9 @@ cl_int clEnqueueCopyBufferRect(cl_command_queue queue, cl_mem source, cl_mem tar
   if (const cl_int error = site.enter()) return error;
   const Request request{queue, CL_COMMAND_COPY_BUFFER_RECT, wait_count, wait_list, event};
   if (const cl_int error = check(request, {source, target})) return error;
+  if (source->type != CL_MEM_OBJECT_BUFFER || target->type != CL_MEM_OBJECT_BUFFER) {
+    return CL_INVALID_MEM_OBJECT;
+  }
   Region region{};
   Box from;
   Box to;
