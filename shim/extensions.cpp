@@ -9,20 +9,42 @@ namespace chronos::shim {
 namespace {
 
 constexpr std::size_t kExtensions = static_cast<std::size_t>(Extension::kCount);
-constexpr std::size_t kDrivers = 16;
+constexpr std::size_t kAnswers = 64;
 
 constexpr std::array<const char*, kExtensions> kNames = {
 #define CHRONOS_EXTENSION(name) #name,
 #include "shim/extensions.def"
 };
 
-// What a driver, known by its dispatch table, answered. `driver` is set last.
+// What a driver, known by its dispatch table, answered at a door; for driver null what that door
+// was handed by name. `door` is set last.
 struct Answer {
   std::atomic<void*> function{nullptr};
   std::atomic<const void*> driver{nullptr};
+  std::atomic<DoorId> door{nullptr};
 };
-std::array<std::array<Answer, kDrivers>, kExtensions> answers;
-std::array<std::atomic<void*>, kExtensions> remembered;
+std::array<std::array<Answer, kAnswers>, kExtensions> answers;
+
+void* known_answer(DoorId door, const void* driver, std::size_t extension) {
+  for (const Answer& answer : answers[extension]) {
+    if (answer.function.load() == nullptr) break;
+    if (answer.door.load(std::memory_order_acquire) == door && answer.driver.load() == driver) {
+      return answer.function.load();
+    }
+  }
+  return nullptr;
+}
+
+void keep_answer(DoorId door, const void* driver, std::size_t extension, void* function) {
+  for (Answer& answer : answers[extension]) {
+    void* none = nullptr;
+    // Two threads that ask at once keep the answer twice: no harm.
+    if (!answer.function.compare_exchange_strong(none, function)) continue;
+    answer.driver.store(driver);
+    answer.door.store(door, std::memory_order_release);
+    return;
+  }
+}
 
 cl_platform_id platform_of(const Table& real, cl_context context) {
   Guard guard;
@@ -37,39 +59,27 @@ cl_platform_id platform_of(const Table& real, cl_context context) {
 }
 
 void* ask(const Table& real, cl_context context, std::size_t extension) {
-  void* function = nullptr;
-  if (real.clGetExtensionFunctionAddressForPlatform != nullptr) {
-    if (cl_platform_id platform = platform_of(real, context)) {
-      function = real.clGetExtensionFunctionAddressForPlatform(platform, kNames[extension]);
-    }
-  }
-  return function != nullptr ? function : remembered[extension].load();
+  if (real.clGetExtensionFunctionAddressForPlatform == nullptr) return nullptr;
+  cl_platform_id platform = platform_of(real, context);
+  if (platform == nullptr) return nullptr;
+  return real.clGetExtensionFunctionAddressForPlatform(platform, kNames[extension]);
 }
 
 }  // namespace
 
-void remember_extension(Extension extension, void* function) {
-  void* none = nullptr;
-  remembered[static_cast<std::size_t>(extension)].compare_exchange_strong(none, function);
+void remember_extension(DoorId door, Extension extension, void* function) {
+  const auto index = static_cast<std::size_t>(extension);
+  if (known_answer(door, nullptr, index) == nullptr) keep_answer(door, nullptr, index, function);
 }
 
-void* real_extension(const Table& real, cl_context context, Extension extension) {
+void* real_extension(DoorId door, const Table& real, cl_context context, Extension extension) {
   const auto index = static_cast<std::size_t>(extension);
-  if (context == nullptr) return remembered[index].load();
-  const void* driver = *reinterpret_cast<const void* const*>(context);
-  for (const Answer& answer : answers[index]) {
-    if (answer.driver.load(std::memory_order_acquire) == driver) return answer.function.load();
-  }
-  void* function = ask(real, context, index);
-  if (function == nullptr) return nullptr;
-  for (Answer& answer : answers[index]) {
-    void* none = nullptr;
-    // Two threads that ask at once keep the answer twice: no harm.
-    if (answer.function.compare_exchange_strong(none, function)) {
-      answer.driver.store(driver, std::memory_order_release);
-      break;
-    }
-  }
+  const void* driver =
+      context != nullptr ? *reinterpret_cast<const void* const*>(context) : nullptr;
+  if (void* known = known_answer(door, driver, index)) return known;
+  void* function = context != nullptr ? ask(real, context, index) : nullptr;
+  if (function == nullptr) return known_answer(door, nullptr, index);
+  keep_answer(door, driver, index, function);
   return function;
 }
 

@@ -67,7 +67,7 @@ struct AddressHooks {
                                                        cl_int* errcode_ret) {
     using Real = void*(CL_API_CALL*)(cl_context, const cl_bitfield*, cl_uint, size_t, cl_int*);
     const Table& table = Door::real(context);
-    auto real = find_extension<Real>(table, context, Extension::clSVMAllocWithPropertiesKHR);
+    auto real = find_extension<Door, Real>(table, context, Extension::clSVMAllocWithPropertiesKHR);
     if (real == nullptr) return none(errcode_ret);
     return allocate_charged(table, context, nullptr, size, errcode_ret, [&] {
       return real(context, properties, type_index, size, errcode_ret);
@@ -78,8 +78,8 @@ struct AddressHooks {
                                                        const cl_bitfield* properties,
                                                        cl_bitfield flags, void* address) {
     using Real = cl_int(CL_API_CALL*)(cl_context, const cl_bitfield*, cl_bitfield, void*);
-    auto real =
-        find_extension<Real>(Door::real(context), context, Extension::clSVMFreeWithPropertiesKHR);
+    auto real = find_extension<Door, Real>(Door::real(context), context,
+                                           Extension::clSVMFreeWithPropertiesKHR);
     if (real == nullptr) return CL_INVALID_OPERATION;
     return free_charged(address, [&] { return real(context, properties, flags, address); });
   }
@@ -128,7 +128,7 @@ struct AddressHooks {
     using Real =
         void*(CL_API_CALL*)(cl_context, cl_device_id, const cl_bitfield*, size_t, cl_uint, cl_int*);
     const Table& table = Door::real(context);
-    auto real = find_extension<Real>(table, context, extension);
+    auto real = find_extension<Door, Real>(table, context, extension);
     if (real == nullptr) return none(errcode_ret);
     const Assignment* of_device =
         device != nullptr && !Guard::inside() ? &assignment_of(table, device) : nullptr;
@@ -139,7 +139,7 @@ struct AddressHooks {
 
   static cl_int free_usm(Extension extension, cl_context context, void* address) {
     using Real = cl_int(CL_API_CALL*)(cl_context, void*);
-    auto real = find_extension<Real>(Door::real(context), context, extension);
+    auto real = find_extension<Door, Real>(Door::real(context), context, extension);
     if (real == nullptr) return CL_INVALID_OPERATION;
     return free_charged(address, [&] { return real(context, address); });
   }
@@ -148,7 +148,7 @@ struct AddressHooks {
                             cl_uint alignment) {
     using Real = void*(CL_API_CALL*)(cl_context, cl_bitfield, size_t, cl_uint);
     const Table& table = Door::real(context);
-    auto real = find_extension<Real>(table, context, extension);
+    auto real = find_extension<Door, Real>(table, context, extension);
     if (real == nullptr) return nullptr;
     return allocate_charged(table, context, nullptr, size, nullptr,
                             [&] { return real(context, flags, size, alignment); });
@@ -156,7 +156,7 @@ struct AddressHooks {
 
   static void free_svm(Extension extension, cl_context context, void* address) {
     using Real = void(CL_API_CALL*)(cl_context, void*);
-    auto real = find_extension<Real>(Door::real(context), context, extension);
+    auto real = find_extension<Door, Real>(Door::real(context), context, extension);
     if (real == nullptr) return;
     free_charged(address, [&] {
       real(context, address);
@@ -170,7 +170,7 @@ struct AddressHooks {
     using Real = cl_int(CL_API_CALL*)(cl_command_queue, cl_uint, void**, SvmFreeNotify, void*,
                                       cl_uint, const cl_event*, cl_event*);
     const Table& table = Door::real(queue);
-    auto real = find_extension<Real>(table, context_of(table, queue), extension);
+    auto real = find_extension<Door, Real>(table, context_of(table, queue), extension);
     if (real == nullptr) return CL_INVALID_OPERATION;
     auto enqueue = [&](cl_event* made) {
       return real(queue, count, addresses, notify, user_data, num_waits, waits, made);

@@ -17,7 +17,8 @@ struct ExtensionObjectHooks {
     using Real =
         cl_mem(CL_API_CALL*)(cl_context, const cl_bitfield*, cl_mem_flags, size_t, void*, cl_int*);
     const Table& table = Door::real(context);
-    auto real = find_extension<Real>(table, context, Extension::clCreateBufferWithPropertiesINTEL);
+    auto real =
+        find_extension<Door, Real>(table, context, Extension::clCreateBufferWithPropertiesINTEL);
     if (real == nullptr) return none(errcode_ret);
     return create_buffer(table, context, flags, size, host_ptr, errcode_ret, [&](cl_int* error) {
       return real(context, properties, flags, size, host_ptr, error);
@@ -33,7 +34,8 @@ struct ExtensionObjectHooks {
     using Real = cl_mem(CL_API_CALL*)(cl_context, const cl_bitfield*, cl_mem_flags,
                                       const cl_image_format*, const cl_image_desc*, void*, cl_int*);
     const Table& table = Door::real(context);
-    auto real = find_extension<Real>(table, context, Extension::clCreateImageWithPropertiesINTEL);
+    auto real =
+        find_extension<Door, Real>(table, context, Extension::clCreateImageWithPropertiesINTEL);
     if (real == nullptr) return none(errcode_ret);
     return create_image(table, context, image_size(format, desc),
                         desc != nullptr ? desc->mem_object : nullptr, errcode_ret,
@@ -49,7 +51,7 @@ struct ExtensionObjectHooks {
     using Real =
         cl_mem(CL_API_CALL*)(cl_context, cl_mem_flags, cl_bitfield, size_t, void*, cl_int*);
     const Table& table = Door::real(context);
-    auto real = find_extension<Real>(table, context, Extension::clCreateBufferNV);
+    auto real = find_extension<Door, Real>(table, context, Extension::clCreateBufferNV);
     if (real == nullptr) return none(errcode_ret);
     return create_buffer(table, context, flags, size, host_ptr, errcode_ret, [&](cl_int* error) {
       return real(context, flags, flags_nv, size, host_ptr, error);

@@ -103,7 +103,7 @@ void* hook_by_name(const char* name, void* real) {
   if (name == nullptr || real == nullptr) return real;
   for (const HookedExtension& hooked : kHookedExtensions<Door>) {
     if (std::strcmp(name, hooked.name) != 0) continue;
-    remember_extension(hooked.extension, real);
+    remember_extension(door_id<Door>(), hooked.extension, real);
     return hooked.hook;
   }
   // Some drivers hand out core functions by name too.
