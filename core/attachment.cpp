@@ -143,7 +143,8 @@ bool Attachment::reclaim() {
   const int fd = fresh ? fresh.get() : lock_fd_;
   if (!is_ledger(fd)) return false;
   KernelJudge judge(fd);
-  return ledger_.reclaim(judge);
+  const std::uint64_t slot = slot_.load();
+  return ledger_.reclaim(judge, slot != 0 ? unpack(slot).index : kLedgerSlots);
 }
 
 Attachment::Outcome Attachment::charge(std::uint64_t size) {

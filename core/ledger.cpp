@@ -199,12 +199,12 @@ void Ledger::reclaim_slot(std::size_t index, OwnerWord owner) {
   slot.owner.compare_exchange_strong(expected, OwnerWord{next, SlotState::kFree, 0}.pack());
 }
 
-bool Ledger::reclaim(SlotJudge& judge) {
+bool Ledger::reclaim(SlotJudge& judge, std::size_t own) {
   bool any = false;
   const std::size_t high = slots_in_use();
   for (std::size_t i = 0; i < high; ++i) {
     const OwnerWord owner = OwnerWord::unpack(layout_->slots[i].owner.load());
-    if (!is_dead(i, owner, judge)) continue;
+    if (i == own || !is_dead(i, owner, judge)) continue;
     // The identity that was judged belongs to this owner word only if the word still stands.
     if (layout_->slots[i].owner.load() != owner.pack()) continue;
     reclaim_slot(i, owner);

@@ -153,8 +153,10 @@ class Ledger {
   std::uint64_t sum_slots() const;
 
   // Drops the words of every slot whose process is gone. Returns whether any was dropped. Any
-  // number of processes may do this at once and be killed anywhere in it.
-  bool reclaim(SlotJudge& judge);
+  // number of processes may do this at once and be killed anywhere in it. The caller's `own` slot
+  // is not judged: to its own descriptor its lock looks free, and where /proc cannot be read (no
+  // descriptor left, a chroot) the lock is all there is to go by.
+  bool reclaim(SlotJudge& judge, std::size_t own = kLedgerSlots);
 
   // Whether the process of the slot `index` is gone; `owner` is the word that was judged.
   bool is_dead(std::size_t index, OwnerWord owner, SlotJudge& judge) const;

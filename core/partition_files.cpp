@@ -260,7 +260,7 @@ Result<void> end_ledger(const StateDir& state, const Grant& grant) {
   if (!fd) return pass_on(fd);
   const std::uint64_t ended = 1;
   if (owner != grant.owner || size != static_cast<off_t>(sizeof(LedgerLayout))) {
-    return fail(ErrorCode::kDamaged, fmt::format("{}/{} is damaged", state.path(), name.text()));
+    return fail(ErrorCode::kDamaged, "has a damaged ledger");
   }
   if (!pwrite_all(fd->get(), &ended, sizeof ended,
                   offsetof(LedgerLayout, header) + offsetof(LedgerHeader, ended))) {

@@ -86,7 +86,10 @@ Liveness liveness_of(const ProcessIdentity& process) {
     return Liveness::kUnknown;
   }
   Stat stat;
+  errno = 0;
   if (!read_stat(fmt::format("/proc/{}/stat", process.pid).c_str(), stat)) {
+    // A question that could not be asked says nothing against the process.
+    if (errno == EMFILE || errno == ENFILE || errno == ENOMEM) return Liveness::kAlive;
     // Not there, or hidden from us: kill() tells the two apart even under hidepid.
     return ::kill(process.pid, 0) != 0 && errno == ESRCH ? Liveness::kDead : Liveness::kUnknown;
   }

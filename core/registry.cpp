@@ -323,6 +323,11 @@ Result<PartitionInfo> Registry::release(std::string_view id) {
     return fail(ErrorCode::kPermission,
                 "Permission denied: partition owned by " + user_name(chosen->grant.owner));
   }
+  if (!ended && ended.error().code == ErrorCode::kNotFound) return not_found(id);  // just now
+  if (!ended && ended.error().code == ErrorCode::kDamaged) {
+    ended.error().message =
+        fmt::format("{}/{} {}", state_.path(), chosen->name.text(), ended.error().message);
+  }
   if (!ended) return pass_on(ended);
 
   Entry result = *chosen;

@@ -1,5 +1,6 @@
 #include "shim/contexts.hpp"
 
+#include <algorithm>
 #include <mutex>
 #include <string>
 
@@ -39,6 +40,7 @@ Place find_place(const Table& real, cl_device_id device) {
   if (device != nullptr) facts = opencl::describe_device(RealOpenCl(real), device);
   if (facts.name.empty()) facts.name = "a device without a name";
   Place place = self.partitions.place_for(facts.key, facts.name);
+  place.lacks_callbacks = facts.opencl_version.starts_with("OpenCL 1.0");
   if (!place.passing) self.devices.emplace(device, place);
   return place;
 }
@@ -65,6 +67,7 @@ const Assignment& find_assignment(const Table& real, cl_context context, bool& l
 
   std::vector<Attachment*> attachments;
   const std::string* why = nullptr;
+  bool counted = false;
   std::vector<cl_device_id> devices;
   cl_int status = devices_of(real, context, devices);
   if (status == CL_INVALID_CONTEXT) {  // the driver will say so
@@ -74,12 +77,13 @@ const Assignment& find_assignment(const Table& real, cl_context context, bool& l
   if (status != CL_SUCCESS) devices = {nullptr};  // one that nobody knows
   for (cl_device_id device : devices) {
     const Place place = find_place(real, device);
+    counted = counted || place.lacks_callbacks;
     if (place.kind == Place::Kind::kRefused) why = place.why;
     if (place.passing) lasting = false;
     if (place.kind == Place::Kind::kCharged) attachments.push_back(place.attachment);
   }
   if (why != nullptr) attachments.clear();
-  const Assignment& assignment = assignment_for(attachments, why);
+  const Assignment& assignment = assignment_for(attachments, why, counted);
   if (lasting) self.contexts.emplace(context, &assignment);
   return assignment;
 }

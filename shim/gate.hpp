@@ -15,6 +15,7 @@ namespace chronos::shim {
 struct Assignment {
   std::vector<Attachment*> attachments;  // without duplicates; empty: nothing is charged
   const std::string* why = nullptr;      // set: every allocation is refused, this is the line
+  bool counted = false;                  // references must be counted: there are no callbacks
   std::uint64_t index = 0;               // position among all assignments of this process
 
   bool is_free() const { return attachments.empty() && why == nullptr; }
@@ -52,6 +53,6 @@ void give_back(Receipt receipt);
 // The assignment of these attachments and reason, made if there is none yet. The caller holds
 // process().mutex.
 const Assignment& assignment_for(const std::vector<Attachment*>& attachments,
-                                 const std::string* why);
+                                 const std::string* why, bool counted = false);
 
 }  // namespace chronos::shim

@@ -98,8 +98,8 @@ bool counts_asked_for() {
 
 }  // namespace
 
-bool follow(const Table& real, cl_mem object, Receipt receipt) {
-  if (real.clSetMemObjectDestructorCallback != nullptr && !counts_asked_for()) {
+bool follow(const Table& real, cl_mem object, Receipt receipt, bool counted) {
+  if (!counted && real.clSetMemObjectDestructorCallback != nullptr && !counts_asked_for()) {
     return real.clSetMemObjectDestructorCallback(object, on_destroyed, receipt.word()) ==
            CL_SUCCESS;
   }

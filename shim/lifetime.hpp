@@ -16,8 +16,10 @@ namespace detail {
 extern std::atomic<bool> any_counted;
 }
 
-// Gives `receipt` back when `object` is gone. False if that cannot be arranged. Any thread.
-bool follow(const Table& real, cl_mem object, Receipt receipt);
+// Gives `receipt` back when `object` is gone; `counted` as Assignment has it: a loader's table has
+// an entry for callbacks though the driver's may be too short for it. False if it cannot be
+// arranged. Any thread.
+bool follow(const Table& real, cl_mem object, Receipt receipt, bool counted);
 
 using DestructorCallback = void(CL_CALLBACK*)(cl_mem, void*);
 

@@ -89,6 +89,13 @@ void Partitions::read_environment() {
     }
     rest.remove_prefix(std::min(comma + 1, rest.size()));
   }
+  // Set, and yet it names nothing: a script put it together from variables that were not set.
+  if (named_.empty() && *text != '\0') {
+    Named nothing;
+    nothing.id = text;
+    nothing.shown = escaped(text, 80);
+    named_.push_back(std::move(nothing));
+  }
 }
 
 // Decides what a named partition means here; once and for all, unless the system got in the way.

@@ -23,6 +23,7 @@ struct Place {
   Kind kind = Kind::kUnassigned;
   Attachment* attachment = nullptr;  // with kCharged
   const std::string* why = nullptr;  // with kRefused: one line
+  bool lacks_callbacks = false;      // OpenCL 1.0: its driver has no destructor callbacks
   bool passing = false;              // with kRefused: look again next time (no descriptor was left)
 };
 

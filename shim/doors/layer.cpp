@@ -1,5 +1,6 @@
 // The layer door: an ICD loader with layer support loads us because OPENCL_LAYERS names us, and
 // calls through our table. See the loader's cl_layer.h.
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstring>

@@ -34,7 +34,7 @@ cl_mem create_charged(const Table& real, cl_context context, std::uint64_t size,
   cl_mem object = create(&error);
   if (object == nullptr) {
     give_back(receipt);
-  } else if (!follow(real, object, receipt)) {
+  } else if (!follow(real, object, receipt, assignment.counted)) {
     // Nobody would tell us when its memory is free again.
     real.clReleaseMemObject(object);
     give_back(receipt);

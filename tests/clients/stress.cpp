@@ -9,7 +9,9 @@
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
+#include <functional>
 #include <random>
+#include <string_view>
 #include <thread>
 #include <vector>
 

@@ -93,7 +93,8 @@ def test_a_callback_may_allocate_and_is_charged(box):
     box.create(LIMIT)
     session = box.session()
     session("make(40 * MIB); told = []")
-    session("cl.watch(held[0], lambda: told.append([make(30 * MIB), make(20 * MIB), make(5 * MIB)]))")
+    session("cl.watch(held[0], "
+            "lambda: told.append([make(30 * MIB), make(20 * MIB), make(5 * MIB)]))")
     session("first = held.pop(0); cl.release(first)")
     # The program's callbacks run before ours: the buffer itself is still charged then.
     assert session("told") == [[REFUSED, 0, REFUSED]]

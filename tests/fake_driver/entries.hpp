@@ -53,10 +53,13 @@
 namespace chronos::fake {
 
 // Functions of the standard's names in our own namespace: the library must not define the real
-// symbols, or it would interpose the loader's in a program that links it.
-#define CHRONOS_FAKE_DECLARE(name) std::remove_pointer_t<cl_api_##name> name;
+// symbols, or it would interpose the loader's in a program that links it. The types come from the
+// table since the headers of Debian 12 and 13 have no other name for them in common.
+// NOLINTNEXTLINE(bugprone-macro-parentheses): a declared name takes none
+#define CHRONOS_FAKE_DECLARE(name) std::remove_pointer_t<decltype(cl_icd_dispatch::name)> name;
 CHRONOS_FAKE_ENTRIES(CHRONOS_FAKE_DECLARE)
 #undef CHRONOS_FAKE_DECLARE
+// NOLINTNEXTLINE(bugprone-macro-parentheses): a declared name takes none
 #define CHRONOS_FAKE_DECLARE(name) decltype(::name) name;
 CHRONOS_FAKE_EXTENSIONS(CHRONOS_FAKE_DECLARE)
 #undef CHRONOS_FAKE_DECLARE

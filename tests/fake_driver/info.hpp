@@ -24,7 +24,7 @@ class Answer {
   }
   template <class T>
   cl_int value(const T& value) const {
-    return bytes(&value, sizeof value);
+    return bytes(&value, sizeof(T));  // NOLINT(bugprone-sizeof-expression): handles are answers
   }
   template <class T>
   cl_int list(const std::vector<T>& values) const {

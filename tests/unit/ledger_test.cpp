@@ -220,6 +220,19 @@ TEST_CASE("the dead are reclaimed and the living are not", "[ledger]") {
   }
 }
 
+TEST_CASE("nobody judges himself", "[ledger]") {
+  SharedLedger shared(1000);
+  Ledger ledger = shared.ledger();
+  SlotRef own;
+  REQUIRE(ledger.claim_slot(3, process(7), own));
+  REQUIRE(ledger.charge(own, 600, shared.terms(), false) == Verdict::kAdmitted);
+  FakeJudge judge;  // as seen by the process itself where /proc cannot be read
+  judge.processes[7] = Liveness::kUnknown;
+  CHECK_FALSE(ledger.reclaim(judge, own.index));
+  CHECK(ledger.sum_slots() == 600);
+  CHECK(ledger.reclaim(judge));
+}
+
 TEST_CASE("a claimer that died half way is judged by its lock", "[ledger]") {
   SharedLedger shared(1000);
   Ledger ledger = shared.ledger();
