@@ -59,6 +59,7 @@ namespace chronos::fake {
 #define CHRONOS_FAKE_DECLARE(name) std::remove_pointer_t<decltype(cl_icd_dispatch::name)> name;
 CHRONOS_FAKE_ENTRIES(CHRONOS_FAKE_DECLARE)
 #undef CHRONOS_FAKE_DECLARE
+// NOLINTNEXTLINE(bugprone-macro-parentheses): a declared name takes none
 #define CHRONOS_FAKE_DECLARE(name) decltype(::name) name;
 CHRONOS_FAKE_EXTENSIONS(CHRONOS_FAKE_DECLARE)
 #undef CHRONOS_FAKE_DECLARE
