@@ -385,8 +385,11 @@ def test_a_stopped_process_counts_and_delays_nobody(driver):
     with fake.witness() as witness:
         held = witness.processes()
         assert held[process.pid] == [MIB]
-        assert witness.held() == witness.raw_total() == MIB + held[stopped.pid][0]
-        assert witness.over_limit() == (1 if held[stopped.pid][0] else 0)
+        assert witness.held() == MIB + held[stopped.pid][0]
+        # It may have been stopped in an operation that others have carried on with for the total
+        # and that its own slot does not show yet.
+        assert abs(witness.raw_total() - witness.held()) <= 100
+        assert witness.over_limit() == (1 if witness.raw_total() > MIB else 0)
     stopped.kill()
     stopped.communicate()
     let_go(process)
