@@ -203,7 +203,7 @@ def test_a_killed_create_that_waits_for_the_lock_harms_nobody(box):
         finish(process)
     if stopped is None:
         # The moment was not met: hold the lock ourselves.
-        stopped = subprocess.Popen(["flock", str(box.state), "sleep", "600"])
+        stopped = subprocess.Popen(["flock", "--no-fork", str(box.state), "sleep", "600"])
         while subprocess.run(["flock", "--nonblock", str(box.state), "true"],
                              check=False).returncode == 0:
             time.sleep(0.01)
