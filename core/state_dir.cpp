@@ -32,10 +32,15 @@ Result<StateDir> StateDir::open(bool make) {
   const char* named = trusted_env("CHRONOS_STATE_DIR");
   if (named != nullptr && *named != '\0') {
     UniqueFd fd = open_directory(named);
-    if (!fd && errno == ENOENT && make && ::mkdir(named, 0700) == 0) {
+    if (!fd && errno == ENOENT && make) {
       // Every user may add files, nobody may take away another's: as /tmp.
-      if (::chmod(named, 01777) != 0)
-        return fail(ErrorCode::kSystem, "chmod: " + errno_text(errno));
+      if (::mkdir(named, 0700) == 0) {
+        if (::chmod(named, 01777) != 0)
+          return fail(ErrorCode::kSystem, "chmod: " + errno_text(errno));
+      } else if (errno != EEXIST) {  // somebody made it at the same time
+        return fail(ErrorCode::kSystem, "cannot make the state directory " + std::string(named) +
+                                            ": " + errno_text(errno));
+      }
       fd = open_directory(named);
     }
     if (!fd) {
