@@ -38,7 +38,7 @@ Result<StateDir> StateDir::open(bool make) {
         if (::chmod(named, 01777) != 0)
           return fail(ErrorCode::kSystem, "chmod: " + errno_text(errno));
       } else if (errno != EEXIST) {  // somebody made it at the same time
-        return fail(ErrorCode::kSystem, "cannot make the state directory " + std::string(named) +
+        return fail(ErrorCode::kSystem, "cannot use the state directory " + std::string(named) +
                                             ": " + errno_text(errno));
       }
       fd = open_directory(named);
