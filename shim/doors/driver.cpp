@@ -251,9 +251,8 @@ Managed* managed_platform(cl_platform_id platform, GetForPlatform real) {
     found = std::find_if(managed.begin(), managed.end(), is_of(nullptr));
     if (found == managed.end()) return nullptr;
     *found = new Managed{platform, {nullptr, {}}};
-    Table& table = (*found)->known.real;
-#define CHRONOS_TABLE(name) \
-  table.name = reinterpret_cast<decltype(Table::name)>(real(platform, #name));
+    auto** entries = reinterpret_cast<void**>(&(*found)->known.real);
+#define CHRONOS_TABLE(name) entries[offsetof(Table, name) / sizeof(void*)] = real(platform, #name);
 #include "shim/doors/table.def"
   }
   return *found;

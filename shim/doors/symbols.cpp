@@ -128,9 +128,9 @@ void call_straight(Provider& provider) {
 
 template <int Index>
 void fill(Provider& provider, void* handle) {
-  Table& table = SymbolDoor<Index>::table;
+  auto** entries = reinterpret_cast<void**>(&SymbolDoor<Index>::table);
 #define CHRONOS_TABLE(name) \
-  table.name = reinterpret_cast<decltype(Table::name)>(real_dlsym()(handle, #name));
+  entries[offsetof(Table, name) / sizeof(void*)] = real_dlsym()(handle, #name);
 #include "shim/doors/table.def"
   for (unsigned i = 0; i < kSymbols; ++i) {
     void* real = real_dlsym()(handle, kNames[i]);
