@@ -5,14 +5,14 @@ tried wherever the tests run. Real ones are tried as well: the system's, and tho
 CHRONOS_TEST_LOADERS names, each as NAME/libOpenCL.so.1.
 """
 
+import json
 import os
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from support import CLIENTS, LIBRARY, MIB, PYTHON, SHIM, built, own_lines
+from support import CLIENTS, LIBRARY, MIB, SHIM, built, own_lines
 from support import any_box, box, fake_box, pocl  # noqa: F401
 
 pytestmark = built
@@ -142,6 +142,7 @@ def test_two_namespaces_share_the_partition(box):
     box.create(LIMIT)
     session = box.session(door="run")
     assert session("make(40 * MIB)") == 0
+    session("os.dup2(os.open('/dev/null', os.O_WRONLY), 1)")  # the answers have their own
     session("libdl = ctypes.CDLL(None); libdl.dlmopen.restype = ctypes.c_void_p; "
             "libdl.dlmopen.argtypes = [ctypes.c_long, ctypes.c_char_p, ctypes.c_int]; "
             "libdl.dlsym.restype = ctypes.c_void_p; "
@@ -248,12 +249,11 @@ def second_driver(box):
 def test_two_drivers_at_once(fake_box, hidden):
     box = fake_box()
     second_driver(box)
-    box.create(LIMIT, name="p1", device=0)
-    box.create(LIMIT, name="p2", device=1)
-    for device, partition in ((0, "p1"), (1, "p2")):
-        variables = {"CHRONOS_PARTITION": partition, **folder_of(CLIENTS / "old" / "x")}
+    box.create(LIMIT)  # alike as they are, the devices are one to a partition
+    variables = folder_of(CLIENTS / "old" / "libOpenCL.so.1") if hidden else {}
+    for device in (0, 1):
         result = box.run(CLIENTS / "linked_c", *HOLD_TWO, "--device", device, door="named",
-                         partition=partition, variables=variables if hidden else {})
+                         variables=variables)
         assert refuses(result), (result.stdout, result.stderr)
 
 
@@ -273,7 +273,115 @@ def test_a_context_by_type_is_made_by_the_driver_that_was_asked(fake_box):
 
 
 def test_platforms_that_appear_later(fake_box):
-    box = fake_box(faults=[{"call": "clIcdGetPlatformIDsKHR", "times": 2, "error": -1001}])
+    box = fake_box()
     box.create(LIMIT)
+    config = json.loads(Path(box.env["CHRONOS_FAKE_DRIVER"]).read_text())
+    config["faults"] = [{"call": "clIcdGetPlatformIDsKHR", "times": 2, "error": -1001}]
+    Path(box.env["CHRONOS_FAKE_DRIVER"]).write_text(json.dumps(config))
     checked(box, [CLIENTS / "own_loader"],
             only(PRELOAD, TEST_DRIVER=str(LIBRARY), TEST_PATIENCE="1"))
+
+
+# --- several copies of the shim, and a user's own things ------------------------------------------
+
+def copy_of_shim(box, name="libchronos_shim.so"):
+    path = box.folder / "copy" / name
+    path.parent.mkdir(exist_ok=True)
+    shutil.copy(SHIM, path)
+    return path
+
+
+@pytest.mark.parametrize("name", ["libchronos_shim.so", "renamed.so"])
+@pytest.mark.parametrize("loader", ["old", "layers", "new", None])
+@pytest.mark.parametrize("preload, layers", [
+    ("AB", ""), ("BA", ""), ("A", "B"), ("B", "A"), ("A", "AB"), ("", "AB"), ("", "BA"),
+    ("AB", "BA"), ("BA", "AB"), ("B", "BAB")])
+def test_two_copies_charge_once(box, name, loader, preload, layers):
+    if loader == "old" and not preload:
+        pytest.skip("an old loader is reached by preloading only")
+    box.create(LIMIT)
+    copies = {"A": str(SHIM), "B": str(copy_of_shim(box, name))}
+    variables = {"CHRONOS_PARTITION": "p1",
+                 **(folder_of(CLIENTS / loader / "x") if loader else {})}
+    if preload:
+        variables["LD_PRELOAD"] = ":".join(copies[letter] for letter in preload)
+    if layers:
+        variables["OPENCL_LAYERS"] = ":".join(copies[letter] for letter in layers)
+    for program in ("linked_c", "dlopen_c"):
+        whole = box.run(CLIENTS / program, "--size", LIMIT // 2, "--count", 3, door=None,
+                        variables=variables)
+        assert lines(whole) == [f"ok {LIMIT // 2}"] * 2 + ["error -4"], whole.stderr
+        assert len(own_lines(whole.stderr)) == 1, whole.stderr
+        assert box.used() == 0
+
+
+def test_a_second_copy_named_by_the_program_leads_to_the_first(box):
+    """Deep binding passes by all but the layer, and the layer is the copy that does not act."""
+    box.create(LIMIT)
+    command = [CLIENTS / "open_c", "deep", CLIENTS / "plugin_bundled_new.so"]
+    session = box.session(door="named")
+    copy = copy_of_shim(box)
+    session(f"env = dict(os.environ, OPENCL_LAYERS={str(copy)!r})")
+    session(f"os.environ['OPENCL_LAYERS'] = {str(copy)!r}")
+    session("os.dup2(os.open('/dev/null', os.O_WRONLY), 1)")
+    session(f"plugin = ctypes.CDLL({str(command[-1])!r}, mode=0xA)")
+    session("arguments = (ctypes.c_char_p * 4)(b'x', b'--size', b'67108865', None)")
+    assert session("plugin.client_main(3, arguments)") == 3
+    session("arguments = (ctypes.c_char_p * 4)(b'x', b'--size', b'67108864', None)")
+    assert session("plugin.client_main(3, arguments)") == 0
+
+
+def test_a_closed_layer_stays(box):
+    """The Khronos loader of 2026 closes its layers at its end, when destructors still call them."""
+    result = box.python(
+        "import ctypes, os, _ctypes\n"
+        f"_ctypes.dlclose(ctypes.CDLL({str(SHIM)!r})._handle)\n"
+        f"print({str(SHIM)!r} in open('/proc/self/maps').read())", door=None)
+    assert result.stdout == "True\n", result.stderr
+
+
+@pytest.mark.parametrize("door", ["run", "named"])
+@pytest.mark.parametrize("loader", ["layers", "new", None])
+def test_several_layers_of_the_user_in_their_order(box, door, loader):
+    if loader == "new":
+        pytest.skip("needs layers with clInitLayerWithProperties")
+    box.create(LIMIT)
+    log = box.folder / "calls"
+    two = CLIENTS / "counting_layer_two.so"
+    # A relative name goes to the dynamic linker as it is.
+    value = f"counting_layer.so:{two}"
+    variables = {"OPENCL_LAYERS": value, "TEST_LAYER_LOG": str(log), "LD_LIBRARY_PATH": ":".join(
+        [str(CLIENTS), *([str(CLIENTS / loader)] if loader else [])])}
+    result = box.run("sh", "-c", f"echo $OPENCL_LAYERS; exec {CLIENTS / 'linked_c'} --size 1",
+                     door=door, variables=variables)
+    assert lines(result) == [f"{SHIM}:{value}", "ok 1"], result.stderr
+    assert log.read_text().count("clCreateBuffer") == 2
+
+
+CHILDREN = {
+    "sh": "subprocess.run(['sh', '-c', command])",
+    "env": "subprocess.run(['env', 'A=b', 'sh', '-c', command])",
+    "copy of the environment": "subprocess.run(command, shell=True, env=dict(os.environ))",
+    "own environment": "subprocess.run(command, shell=True, env={**kept})",
+    "posix_spawn": "os.waitpid(os.posix_spawn('/bin/sh', ['sh', '-c', command], os.environ), 0)",
+    "vfork": "subprocess.run(['/bin/sh', '-c', command], close_fds=False)",
+    "fork": "os.waitpid(os.fork() or os.execv('/bin/sh', ['sh', '-c', command]), 0)",
+    "system": "os.system(command)",
+    "grandchild": "subprocess.run(['sh', '-c', 'sh -c \"sh -c \\\"' + command + '\\\"\"'])",
+}
+
+
+@pytest.mark.parametrize("way", CHILDREN)
+@pytest.mark.parametrize("door", ["run", "named", "layers"])
+def test_children_of_children_stay_inside(box, way, door):
+    """Before and after the parent has used OpenCL itself: ocl-icd changes the environment then."""
+    box.create(LIMIT)
+    command = f"{CLIENTS / 'linked_c'} --size {LIMIT + 1}"
+    variables = {"CHRONOS_PARTITION": "p1"}
+    result = box.python(
+        f"import os, subprocess, sys\ncommand = {command!r}\n"
+        "kept = {name: os.environ[name] for name in os.environ if name != 'HOME'}\n"
+        "import opencl as cl\n"
+        f"{CHILDREN[way]}\ncl.buffer(cl.context(), 1)\n{CHILDREN[way]}\n", door=door,
+        variables=variables)
+    assert lines(result) == ["error -4"] * 2, (result.stdout, result.stderr)
