@@ -367,7 +367,7 @@ CHILDREN = {
     "vfork": "subprocess.run(['/bin/sh', '-c', command], close_fds=False)",
     "fork": "os.waitpid(os.fork() or os.execv('/bin/sh', ['sh', '-c', command]), 0)",
     "system": "os.system(command)",
-    "grandchild": "subprocess.run(['sh', '-c', 'sh -c \"sh -c \\\"' + command + '\\\"\"'])",
+    "grandchild": "subprocess.run(['sh', '-c', 'sh -c \"' + command + '\"; true'])",
 }
 
 
