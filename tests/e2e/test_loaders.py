@@ -129,10 +129,11 @@ def test_loaders_that_a_library_brings_under_another_name(any_box, plugin, layer
 
 
 @pytest.mark.parametrize("way", ["local", "global", "deep", "namespace"])
-def test_the_systems_loader_opened_in_every_way(any_box, way):
+@pytest.mark.parametrize("door", ["run", "named", "layers"])
+def test_the_systems_loader_opened_in_every_way(any_box, way, door):
     any_box.create(LIMIT)
     command = [CLIENTS / "open_c", way, CLIENTS / "plugin_system.so"]
-    result = any_box.run(*command, *HOLD_TWO, door="run")
+    result = any_box.run(*command, *HOLD_TWO, door=door)
     assert refuses(result), (result.stdout, result.stderr)
     assert any_box.used() == 0
 
