@@ -78,8 +78,9 @@ Result<std::unique_ptr<Attachment>> Attachment::attach(const StateDir& state, co
   ::fstat(ledger_fd->get(), &st);
   self->ledger_device_ = st.st_dev;
   self->ledger_inode_ = st.st_ino;
-  // Another copy of this library may be at work in the process, in a namespace of its own (dlmopen):
-  // what is under our name in the ledger is then its, and no leftover of an exec, which unmaps all.
+  // Another copy of this library may be at work in the process, in a namespace of its own
+  // (dlmopen): what is under our name in the ledger is then its, and no leftover of an exec, which
+  // unmaps all.
   KernelJudge judge(ledger_fd->get());
   self->has_siblings_ = judge.owner_maps_ledger(this_process()) != Liveness::kDead;
   auto grant_region = map(grant_fd->get(), ipc::read_only, kGrantFileSize);
