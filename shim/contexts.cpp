@@ -30,12 +30,30 @@ struct RealOpenCl {
   decltype(Table::clGetDeviceInfo) get_device_info;
 };
 
+// A sub-device's memory is its root's. Only root devices live as long as the process: the handle of
+// a sub-device may be another one's later, so none is remembered.
+cl_device_id root_of(const Table& real, cl_device_id device) {
+  for (int depth = 0; device != nullptr && depth < 16; ++depth) {
+    cl_device_id parent = nullptr;
+    if (real.clGetDeviceInfo(device, CL_DEVICE_PARENT_DEVICE, sizeof parent, &parent, nullptr) !=
+            CL_SUCCESS ||
+        parent == nullptr) {
+      break;
+    }
+    device = parent;
+  }
+  return device;
+}
+
 // Needs process().mutex.
 Place find_place(const Table& real, cl_device_id device) {
   Process& self = process();
   auto known = self.devices.find(device);
   if (known != self.devices.end()) return known->second;
   Guard guard;  // what we ask now is not the program's question
+  device = root_of(real, device);
+  known = self.devices.find(device);
+  if (known != self.devices.end()) return known->second;
   Device facts;
   if (device != nullptr) facts = opencl::describe_device(RealOpenCl(real), device);
   if (facts.name.empty()) facts.name = "a device without a name";

@@ -155,7 +155,8 @@ struct AddressWrapper {
     void* address = real.load()(name);
     if (address == nullptr) return address;
     if (std::strcmp(name, kGetPlatformIDs) == 0) return wrap_platforms(address);
-    return hook_by_name<DriverDoor>(name, address);
+    const Patched* first = patched[0].load(std::memory_order_acquire);
+    return hook_by_name<DriverDoor>(first != nullptr ? &first->real : nullptr, name, address);
   }
 };
 
