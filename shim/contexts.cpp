@@ -30,21 +30,6 @@ struct RealOpenCl {
   decltype(Table::clGetDeviceInfo) get_device_info;
 };
 
-// A sub-device's memory is its root's. Only root devices live as long as the process: the handle of
-// a sub-device may be another one's later, so none is remembered.
-cl_device_id root_of(const Table& real, cl_device_id device) {
-  for (int depth = 0; device != nullptr && depth < 16; ++depth) {
-    cl_device_id parent = nullptr;
-    if (real.clGetDeviceInfo(device, CL_DEVICE_PARENT_DEVICE, sizeof parent, &parent, nullptr) !=
-            CL_SUCCESS ||
-        parent == nullptr) {
-      break;
-    }
-    device = parent;
-  }
-  return device;
-}
-
 // Needs process().mutex.
 Place find_place(const Table& real, cl_device_id device) {
   Process& self = process();
@@ -107,6 +92,22 @@ const Assignment& find_assignment(const Table& real, cl_context context, bool& l
 }
 
 }  // namespace
+
+// Only root devices live as long as the process: the handle of a sub-device may be another one's
+// later, so none is remembered.
+cl_device_id root_of(const Table& real, cl_device_id device) {
+  Guard guard;
+  for (int depth = 0; device != nullptr && depth < 16; ++depth) {
+    cl_device_id parent = nullptr;
+    if (real.clGetDeviceInfo(device, CL_DEVICE_PARENT_DEVICE, sizeof parent, &parent, nullptr) !=
+            CL_SUCCESS ||
+        parent == nullptr) {
+      break;
+    }
+    device = parent;
+  }
+  return device;
+}
 
 const Assignment& assignment_of(const Table& real, cl_context context) {
   const std::uint64_t version = contexts_version();

@@ -113,7 +113,16 @@ bool ask_driver(const Table& real, cl_program program, std::vector<Held>& held) 
       continue;
     }
     const Assignment& assignment = assignment_of(real, device);
-    if (!assignment.is_free()) held.push_back({device, &assignment, bytes});
+    if (assignment.is_free()) continue;
+    // Sub-devices share what their root device holds.
+    cl_device_id root = root_of(real, device);
+    auto same = std::find_if(held.begin(), held.end(),
+                             [&](const Held& other) { return other.device == root; });
+    if (same == held.end()) {
+      held.push_back({root, &assignment, bytes});
+    } else {
+      same->bytes = std::max<std::uint64_t>(same->bytes, bytes);
+    }
   }
   return true;
 }

@@ -114,7 +114,8 @@ Config parse(const json& root) {
   allow_only(
       root, "the configuration",
       {"platform", "devices", "faults", "delays", "crash_on", "hang_on", "witness",
-       "enforce_device_memory", "back_memory", "deferred", "table_entries", "table_read_only"});
+       "enforce_device_memory", "back_memory", "deferred", "table_entries", "table_read_only",
+       "build_in_background", "hides_program_globals", "image_padding_bytes"});
   if (const auto platform = root.find("platform"); platform != root.end()) {
     allow_only(*platform, "platform", {"name", "vendor", "version"});
     read(*platform, "name", config.platform_name);
@@ -152,6 +153,9 @@ Config parse(const json& root) {
   read(root, "enforce_device_memory", config.enforce_device_memory);
   read(root, "back_memory", config.back_memory);
   read(root, "deferred", config.deferred);
+  read(root, "build_in_background", config.build_in_background);
+  read(root, "hides_program_globals", config.hides_program_globals);
+  read(root, "image_padding_bytes", config.image_padding_bytes);
   read(root, "witness", config.witness);
   read(root, "table_entries", config.table_entries);
   read(root, "table_read_only", config.table_read_only);

@@ -82,6 +82,7 @@ void* clGetExtensionFunctionAddress(const char* name) {
 #define CHRONOS_FAKE_HAND_OUT(entry) \
   if (std::strcmp(name, #entry) == 0) return reinterpret_cast<void*>(&fake::entry);
   CHRONOS_FAKE_EXTENSIONS(CHRONOS_FAKE_HAND_OUT)
+  CHRONOS_FAKE_VENDOR_EXTENSIONS(CHRONOS_FAKE_HAND_OUT)
 #undef CHRONOS_FAKE_HAND_OUT
   return nullptr;
 }
