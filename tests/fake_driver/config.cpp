@@ -117,10 +117,11 @@ Config parse(const json& root) {
        "enforce_device_memory", "back_memory", "deferred", "table_entries", "table_read_only",
        "build_in_background", "hides_program_globals", "image_padding_bytes"});
   if (const auto platform = root.find("platform"); platform != root.end()) {
-    allow_only(*platform, "platform", {"name", "vendor", "version"});
+    allow_only(*platform, "platform", {"name", "vendor", "version", "suffix"});
     read(*platform, "name", config.platform_name);
     read(*platform, "vendor", config.platform_vendor);
     read(*platform, "version", config.platform_version);
+    read(*platform, "suffix", config.platform_suffix);
   }
   if (const auto devices = root.find("devices"); devices != root.end()) {
     config.devices.clear();

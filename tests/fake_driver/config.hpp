@@ -41,6 +41,7 @@ struct Config {
   std::string platform_name = "Chronos Fake Platform";
   std::string platform_vendor = "Chronos";
   std::string platform_version = "OpenCL 3.0 fake";
+  std::string platform_suffix = "FAKE";  // some loaders know by it whose function a name is
   std::vector<DeviceConfig> devices{DeviceConfig{}};
   std::vector<Fault> faults;
   std::vector<Delay> delays;

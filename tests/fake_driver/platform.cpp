@@ -65,7 +65,7 @@ cl_int clGetPlatformInfo(cl_platform_id platform, cl_platform_info name, size_t 
     case CL_PLATFORM_HOST_TIMER_RESOLUTION:
       return answer.value<cl_ulong>(1);
     case CL_PLATFORM_ICD_SUFFIX_KHR:
-      return answer.text("FAKE");
+      return answer.text(config.platform_suffix);
     default:
       return CL_INVALID_VALUE;
   }
