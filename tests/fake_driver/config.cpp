@@ -78,7 +78,7 @@ cl_device_type parse_type(const std::string& text) {
 void parse_device(const json& object, std::vector<DeviceConfig>& out) {
   allow_only(object, "devices",
              {"name", "type", "memory_bytes", "max_alloc_bytes", "witness_limit_bytes",
-              "free_memory_amd", "uuid", "pci", "count"});
+              "global_variable_bytes", "free_memory_amd", "uuid", "pci", "count"});
   DeviceConfig device;
   device.name = "Fake GPU " + std::to_string(out.size());
   std::string type = "gpu";
@@ -90,6 +90,7 @@ void parse_device(const json& object, std::vector<DeviceConfig>& out) {
   read(object, "memory_bytes", device.memory_bytes);
   read(object, "max_alloc_bytes", device.max_alloc_bytes);
   read(object, "witness_limit_bytes", device.witness_limit_bytes);
+  read(object, "global_variable_bytes", device.global_variable_bytes);
   read(object, "free_memory_amd", device.free_memory_amd);
   read(object, "uuid", uuid);
   read(object, "pci", pci);

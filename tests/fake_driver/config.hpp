@@ -18,9 +18,10 @@ struct DeviceConfig {
   std::string name = "Fake GPU 0";
   cl_device_type type = CL_DEVICE_TYPE_GPU;
   std::uint64_t memory_bytes = std::uint64_t{24} << 30;
-  std::uint64_t max_alloc_bytes = 0;      // 0: as much as memory_bytes
-  std::uint64_t witness_limit_bytes = 0;  // 0: the witness watches no limit
-  bool free_memory_amd = false;           // answers CL_DEVICE_GLOBAL_FREE_MEMORY_AMD
+  std::uint64_t max_alloc_bytes = 0;        // 0: as much as memory_bytes
+  std::uint64_t witness_limit_bytes = 0;    // 0: the witness watches no limit
+  std::uint64_t global_variable_bytes = 0;  // most of a program's global variables
+  bool free_memory_amd = false;             // answers CL_DEVICE_GLOBAL_FREE_MEMORY_AMD
   std::optional<std::array<cl_uchar, CL_UUID_SIZE_KHR>> uuid;
   std::optional<cl_device_pci_bus_info_khr> pci;
 };

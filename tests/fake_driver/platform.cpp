@@ -79,6 +79,14 @@ void* clGetExtensionFunctionAddress(const char* name) {
   if (std::strcmp(name, "clGetPlatformInfo") == 0) {
     return reinterpret_cast<void*>(&fake::clGetPlatformInfo);
   }
+  // Of the core, by name too, as some drivers do.
+  if (std::strcmp(name, "clGetDeviceInfo") == 0) {
+    return reinterpret_cast<void*>(&fake::clGetDeviceInfo);
+  }
+  if (std::strcmp(name, "clCreateBuffer") == 0) {
+    return reinterpret_cast<void*>(&fake::clCreateBuffer);
+  }
+  if (std::strcmp(name, "clSVMAlloc") == 0) return reinterpret_cast<void*>(&fake::clSVMAlloc);
 #define CHRONOS_FAKE_HAND_OUT(entry) \
   if (std::strcmp(name, #entry) == 0) return reinterpret_cast<void*>(&fake::entry);
   CHRONOS_FAKE_EXTENSIONS(CHRONOS_FAKE_HAND_OUT)
