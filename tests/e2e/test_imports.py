@@ -73,7 +73,8 @@ def test_images_cost_what_the_driver_needs(fake_box):
     box.create(LIMIT)
     session = box.session()
     session(START)
-    make = f"result(image_with_properties, the, None, 1, image_format(), image_desc({SIZE} // 4), None)"
+    make = ("result(image_with_properties, the, None, 1, image_format(),"
+            f" image_desc({SIZE} // 4), None)")
     session(f"made = [{make} for _ in range(4)]")
     assert session("made[3]") == -4
     assert box.used() == box.held() == 3 * (SIZE + padding)
