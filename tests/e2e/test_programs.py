@@ -50,6 +50,20 @@ def test_charged_from_the_build_to_the_last_reference(box, how, door):
     assert own_lines(session.errors()) == []
 
 
+@pytest.mark.parametrize("how", WAYS)
+def test_references_from_before_the_build_count(fake_box, how):
+    """What a driver says of them may be stale (OpenCL 3.0 section 5.8.8): they are counted here."""
+    box = fake_box(stale_reference_counts=True)
+    box.create(LIMIT)
+    session = programs(box)
+    session(f"p = program(the, {source()}, {how!r}, [one], platform); retain_program(p)")
+    assert session("build(p)") == 0
+    session("release_program(p)")
+    assert both(box) == SIZE
+    session("release_program(p)")
+    assert both(box) == 0
+
+
 def test_refused_exactly_at_the_limit(box):
     box.create(LIMIT)
     session = programs(box)

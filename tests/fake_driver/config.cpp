@@ -112,11 +112,11 @@ void parse_device(const json& object, std::vector<DeviceConfig>& out) {
 
 Config parse(const json& root) {
   Config config;
-  allow_only(
-      root, "the configuration",
-      {"platform", "devices", "faults", "delays", "crash_on", "hang_on", "witness",
-       "enforce_device_memory", "back_memory", "deferred", "table_entries", "table_read_only",
-       "build_in_background", "hides_program_globals", "image_padding_bytes"});
+  allow_only(root, "the configuration",
+             {"platform", "devices", "faults", "delays", "crash_on", "hang_on", "witness",
+              "enforce_device_memory", "back_memory", "deferred", "table_entries",
+              "table_read_only", "build_in_background", "hides_program_globals",
+              "stale_reference_counts", "image_padding_bytes"});
   if (const auto platform = root.find("platform"); platform != root.end()) {
     allow_only(*platform, "platform", {"name", "vendor", "version", "suffix"});
     read(*platform, "name", config.platform_name);
@@ -156,7 +156,8 @@ Config parse(const json& root) {
   read(root, "back_memory", config.back_memory);
   read(root, "deferred", config.deferred);
   read(root, "build_in_background", config.build_in_background);
-  read(root, "hides_program_globals", config.hides_program_globals);
+  read(root, "stale_reference_counts", config.stale_reference_counts);
+  read(root, "hides_program_globals", "stale_reference_counts", config.hides_program_globals);
   read(root, "image_padding_bytes", config.image_padding_bytes);
   read(root, "witness", config.witness);
   read(root, "table_entries", config.table_entries);

@@ -51,8 +51,9 @@ struct Config {
   bool enforce_device_memory = true;
   bool back_memory = false;
   bool deferred = false;
-  bool build_in_background = false;    // builds with a callback
-  bool hides_program_globals = false;  // as drivers of OpenCL 1.2
+  bool build_in_background = false;     // builds with a callback
+  bool stale_reference_counts = false;  // of programs: always 1
+  bool hides_program_globals = false;   // as drivers of OpenCL 1.2
   std::uint64_t image_padding_bytes = 0;
   std::string witness;            // path of the shared file; empty: counted within the process only
   std::size_t table_entries = 0;  // an older driver's shorter dispatch table; 0: all entries

@@ -261,7 +261,8 @@ cl_int clGetProgramInfo(cl_program program, cl_program_info name, size_t capacit
   const Answer answer(capacity, out, needed);
   switch (name) {
     case CL_PROGRAM_REFERENCE_COUNT:
-      return answer.value(program->references.load());
+      return answer.value(driver()->config.stale_reference_counts ? cl_uint{1}
+                                                                  : program->references.load());
     case CL_PROGRAM_CONTEXT:
       return answer.value(program->context);
     case CL_PROGRAM_NUM_DEVICES:
