@@ -157,7 +157,7 @@ Config parse(const json& root) {
   read(root, "deferred", config.deferred);
   read(root, "build_in_background", config.build_in_background);
   read(root, "stale_reference_counts", config.stale_reference_counts);
-  read(root, "hides_program_globals", "stale_reference_counts", config.hides_program_globals);
+  read(root, "hides_program_globals", config.hides_program_globals);
   read(root, "image_padding_bytes", config.image_padding_bytes);
   read(root, "witness", config.witness);
   read(root, "table_entries", config.table_entries);
