@@ -36,6 +36,9 @@ Place find_place(const Table& real, cl_device_id device) {
   auto known = self.devices.find(device);
   if (known != self.devices.end()) return known->second;
   Guard guard;  // what we ask now is not the program's question
+  device = root_of(real, device);
+  known = self.devices.find(device);
+  if (known != self.devices.end()) return known->second;
   Device facts;
   if (device != nullptr) facts = opencl::describe_device(RealOpenCl(real), device);
   if (facts.name.empty()) facts.name = "a device without a name";
@@ -89,6 +92,22 @@ const Assignment& find_assignment(const Table& real, cl_context context, bool& l
 }
 
 }  // namespace
+
+// Only root devices live as long as the process: the handle of a sub-device may be another one's
+// later, so none is remembered.
+cl_device_id root_of(const Table& real, cl_device_id device) {
+  Guard guard;
+  for (int depth = 0; device != nullptr && depth < 16; ++depth) {
+    cl_device_id parent = nullptr;
+    if (real.clGetDeviceInfo(device, CL_DEVICE_PARENT_DEVICE, sizeof parent, &parent, nullptr) !=
+            CL_SUCCESS ||
+        parent == nullptr) {
+      break;
+    }
+    device = parent;
+  }
+  return device;
+}
 
 const Assignment& assignment_of(const Table& real, cl_context context) {
   const std::uint64_t version = contexts_version();

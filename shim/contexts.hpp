@@ -13,6 +13,9 @@ const Assignment& assignment_of(const Table& real, cl_context context);
 // The place of one device (of its root device, if it is a sub-device). Any thread.
 Place place_of(const Table& real, cl_device_id device);
 
+// A sub-device's memory is its root device's.
+cl_device_id root_of(const Table& real, cl_device_id device);
+
 // What an allocation on one device is charged to. Any thread.
 const Assignment& assignment_of(const Table& real, cl_device_id device);
 

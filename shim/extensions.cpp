@@ -12,7 +12,8 @@ constexpr std::size_t kExtensions = static_cast<std::size_t>(Extension::kCount);
 constexpr std::size_t kAnswers = 64;
 
 constexpr std::array<const char*, kExtensions> kNames = {
-#define CHRONOS_EXTENSION(name) #name,
+#define CHRONOS_EXTENSION(name, ...) #name,
+#define CHRONOS_ASKED(name, ...) #name,
 #include "shim/extensions.def"
 };
 
@@ -34,6 +35,10 @@ void* known_answer(DoorId door, const void* driver, std::size_t extension) {
   }
   return nullptr;
 }
+
+// Kept for a driver that has no such function, so that it is not asked each time.
+constexpr char kNone = 0;
+void* none() { return const_cast<char*>(&kNone); }
 
 void keep_answer(DoorId door, const void* driver, std::size_t extension, void* function) {
   for (Answer& answer : answers[extension]) {
@@ -76,11 +81,12 @@ void* real_extension(DoorId door, const Table& real, cl_context context, Extensi
   const auto index = static_cast<std::size_t>(extension);
   const void* driver =
       context != nullptr ? *reinterpret_cast<const void* const*>(context) : nullptr;
-  if (void* known = known_answer(door, driver, index)) return known;
-  void* function = context != nullptr ? ask(real, context, index) : nullptr;
-  if (function == nullptr) return known_answer(door, nullptr, index);
-  keep_answer(door, driver, index, function);
-  return function;
+  void* known = known_answer(door, driver, index);
+  if (known == nullptr && context != nullptr) {
+    known = ask(real, context, index);
+    keep_answer(door, driver, index, known != nullptr ? known : none());
+  }
+  return known != nullptr && known != none() ? known : known_answer(door, nullptr, index);
 }
 
 cl_context context_of(const Table& real, cl_command_queue queue) {

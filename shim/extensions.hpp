@@ -6,7 +6,8 @@
 namespace chronos::shim {
 
 enum class Extension {
-#define CHRONOS_EXTENSION(name) name,
+#define CHRONOS_EXTENSION(name, ...) name,
+#define CHRONOS_ASKED(name, ...) name,
 #include "shim/extensions.def"
   kCount
 };

@@ -16,7 +16,7 @@ namespace chronos::shim {
 struct Process {
   std::mutex mutex;  // over everything below; not taken by a charge or a credit
   Partitions partitions;
-  std::unordered_map<cl_device_id, Place> devices;
+  std::unordered_map<cl_device_id, Place> devices;  // root devices
   std::unordered_map<cl_context, const Assignment*> contexts;
 };
 

@@ -319,7 +319,8 @@ struct AddressWrapper {
     void* address = real.load()(name);
     if (address == nullptr) return address;
     if (void* hook = core_hook(name, address)) return hook;
-    return hook_by_name<DriverDoor>(name, address);
+    const Known* first = known_tables[0].load(std::memory_order_acquire);
+    return hook_by_name<DriverDoor>(first != nullptr ? &first->real : nullptr, name, address);
   }
 
  private:

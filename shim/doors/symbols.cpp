@@ -26,18 +26,18 @@ namespace {
 
 // In the order of the assembly's numbers (symbols_<machine>.S).
 enum Symbol : unsigned {
-#define CHRONOS_ENTRY(name, since) k_##name,
+#define CHRONOS_ENTRY(name, since, ...) k_##name,
 #include "shim/entry_points.def"
-#define CHRONOS_EXTENSION(name) k_##name,
+#define CHRONOS_EXTENSION(name, ...) k_##name,
 #include "shim/extensions.def"
   kGetPlatforms,
   kSymbols
 };
 
 constexpr std::array<const char*, kSymbols> kNames = {
-#define CHRONOS_ENTRY(name, since) #name,
+#define CHRONOS_ENTRY(name, since, ...) #name,
 #include "shim/entry_points.def"
-#define CHRONOS_EXTENSION(name) #name,
+#define CHRONOS_EXTENSION(name, ...) #name,
 #include "shim/extensions.def"
     "clIcdGetPlatformIDsKHR"};
 
@@ -80,25 +80,25 @@ void* CL_API_CALL address_by_name(const char* name) {
   void* address = SymbolDoor<Index>::table.clGetExtensionFunctionAddress(name);
   if (address == nullptr || name == nullptr) return address;
   if (void* wrapped = wrap_loader_function(name, address)) return wrapped;
-  return hook_by_name<SymbolDoor<Index>>(name, address);
+  return hook_by_name<SymbolDoor<Index>>(&SymbolDoor<Index>::table, name, address);
 }
 
 template <int Index>
 inline const std::array<void*, kSymbols> kHooks = {
-#define CHRONOS_ENTRY(name, since) reinterpret_cast<void*>(&Hooks<SymbolDoor<Index>>::name),
+#define CHRONOS_ENTRY(name, since, ...) reinterpret_cast<void*>(&Hooks<SymbolDoor<Index>>::name),
 #include "shim/entry_points.def"
-#define CHRONOS_EXTENSION(name) reinterpret_cast<void*>(&Hooks<SymbolDoor<Index>>::name),
+#define CHRONOS_EXTENSION(name, ...) reinterpret_cast<void*>(&Hooks<SymbolDoor<Index>>::name),
 #include "shim/extensions.def"
     nullptr};
 
 template <int Index>
 inline const std::array<void*, kSymbols> kThunks = {
-#define CHRONOS_ENTRY(name, since) \
-  reinterpret_cast<void*>(         \
+#define CHRONOS_ENTRY(name, since, ...) \
+  reinterpret_cast<void*>(              \
       &Thunk<decltype(&Hooks<SymbolDoor<Index>>::name)>::template call<Index, k_##name>),
 #include "shim/entry_points.def"
-#define CHRONOS_EXTENSION(name) \
-  reinterpret_cast<void*>(      \
+#define CHRONOS_EXTENSION(name, ...) \
+  reinterpret_cast<void*>(           \
       &Thunk<decltype(&Hooks<SymbolDoor<Index>>::name)>::template call<Index, k_##name>),
 #include "shim/extensions.def"
     nullptr};
@@ -141,7 +141,7 @@ void fill(Provider& provider, void* handle) {
       hook = reinterpret_cast<void*>(&address_by_name<Index>);
     provider.target[i].store(real == nullptr || hook == nullptr ? real : hook);
   }
-#define CHRONOS_EXTENSION(name)                                                                 \
+#define CHRONOS_EXTENSION(name, ...)                                                            \
   if (provider.real[k_##name] != nullptr) {                                                     \
     remember_extension(door_id<SymbolDoor<Index>>(), Extension::name, provider.real[k_##name]); \
   }

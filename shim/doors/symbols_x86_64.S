@@ -40,9 +40,9 @@ forward:
     .cfi_endproc
     .size   forward, .-forward
 
-#define CHRONOS_ENTRY(name, since) symbol name;
+#define CHRONOS_ENTRY(name, since, ...) symbol name;
 #include "shim/entry_points.def"
-#define CHRONOS_EXTENSION(name) symbol name;
+#define CHRONOS_EXTENSION(name, ...) symbol name;
 #include "shim/extensions.def"
     symbol  clIcdGetPlatformIDsKHR
 

@@ -8,6 +8,7 @@
 #include "shim/contexts.hpp"
 #include "shim/gate.hpp"
 #include "shim/guard.hpp"
+#include "shim/imports.hpp"
 #include "shim/lifetime.hpp"
 #include "shim/opencl.hpp"
 #include "shim/pointers.hpp"
@@ -54,10 +55,22 @@ cl_mem create_charged(const Table& real, cl_context context, std::uint64_t size,
   return create_charged(real, context, size, errcode_ret, create, [size](cl_mem) { return size; });
 }
 
+// An object of memory that somebody else allocated; `create` is called without arguments.
+template <class Create>
+cl_mem create_import(const Table& real, Create create) {
+  if (Guard::inside()) return create();
+  Guard guard;
+  cl_mem object = create();
+  if (object != nullptr) note_import(real, object);
+  return object;
+}
+
 // A buffer, which costs nothing over shared virtual memory that is charged already.
 template <class Create>
-cl_mem create_buffer(const Table& real, cl_context context, cl_mem_flags flags, std::size_t size,
-                     const void* host_ptr, cl_int* errcode_ret, Create create) {
+cl_mem create_buffer(const Table& real, cl_context context, const cl_bitfield* properties,
+                     cl_mem_flags flags, std::size_t size, const void* host_ptr,
+                     cl_int* errcode_ret, Create create) {
+  if (is_import(properties)) return create_import(real, [&] { return create(errcode_ret); });
   if ((flags & CL_MEM_USE_HOST_PTR) != 0 && is_charged_memory(host_ptr, size)) {
     return create(errcode_ret);
   }
@@ -67,8 +80,9 @@ cl_mem create_buffer(const Table& real, cl_context context, cl_mem_flags flags, 
 // An image of its own memory: an estimate, then what the driver says. One of another object's
 // memory costs nothing, and keeps that object.
 template <class Create>
-cl_mem create_image(const Table& real, cl_context context, std::uint64_t estimate, cl_mem parent,
-                    cl_int* errcode_ret, Create create) {
+cl_mem create_image(const Table& real, cl_context context, const cl_bitfield* properties,
+                    std::uint64_t estimate, cl_mem parent, cl_int* errcode_ret, Create create) {
+  if (is_import(properties)) return create_import(real, [&] { return create(errcode_ret); });
   if (parent != nullptr) {
     if (!counting() || Guard::inside()) return create(errcode_ret);
     Guard guard;

@@ -3,7 +3,7 @@
 
 #include "shim/extensions.hpp"
 #include "shim/hooks/charged.hpp"
-#include "shim/hooks/image_size.hpp"
+#include "shim/hooks/image_estimate.hpp"
 
 namespace chronos::shim {
 
@@ -20,9 +20,9 @@ struct ExtensionObjectHooks {
     auto real =
         find_extension<Door, Real>(table, context, Extension::clCreateBufferWithPropertiesINTEL);
     if (real == nullptr) return none(errcode_ret);
-    return create_buffer(table, context, flags, size, host_ptr, errcode_ret, [&](cl_int* error) {
-      return real(context, properties, flags, size, host_ptr, error);
-    });
+    return create_buffer(
+        table, context, properties, flags, size, host_ptr, errcode_ret,
+        [&](cl_int* error) { return real(context, properties, flags, size, host_ptr, error); });
   }
 
   static cl_mem CL_API_CALL clCreateImageWithPropertiesINTEL(cl_context context,
@@ -37,7 +37,9 @@ struct ExtensionObjectHooks {
     auto real =
         find_extension<Door, Real>(table, context, Extension::clCreateImageWithPropertiesINTEL);
     if (real == nullptr) return none(errcode_ret);
-    return create_image(table, context, image_size(format, desc),
+    const std::uint64_t estimate =
+        estimate_image<Door>(table, context, properties, flags, format, desc);
+    return create_image(table, context, properties, estimate,
                         desc != nullptr ? desc->mem_object : nullptr, errcode_ret,
                         [&](cl_int* error) {
                           return real(context, properties, flags, format, desc, host_ptr, error);
@@ -53,9 +55,9 @@ struct ExtensionObjectHooks {
     const Table& table = Door::real(context);
     auto real = find_extension<Door, Real>(table, context, Extension::clCreateBufferNV);
     if (real == nullptr) return none(errcode_ret);
-    return create_buffer(table, context, flags, size, host_ptr, errcode_ret, [&](cl_int* error) {
-      return real(context, flags, flags_nv, size, host_ptr, error);
-    });
+    return create_buffer(
+        table, context, nullptr, flags, size, host_ptr, errcode_ret,
+        [&](cl_int* error) { return real(context, flags, flags_nv, size, host_ptr, error); });
   }
 
  private:

@@ -6,18 +6,27 @@
 #include <cstring>
 
 #include "shim/hooks/addresses.hpp"
+#include "shim/hooks/callbacks.hpp"
 #include "shim/hooks/extension_objects.hpp"
+#include "shim/hooks/imported_objects.hpp"
 #include "shim/hooks/memory_objects.hpp"
+#include "shim/hooks/program_objects.hpp"
 #include "shim/hooks/queries.hpp"
 
 namespace chronos::shim {
 
-// The hook for a function that a driver handed out by name, or the function itself.
+// The hook for a function that a driver handed out by name, or the function itself. A hook of a
+// core function works by the driver's `table`: where that lacks the entry there is none.
 template <class Door>
-void* hook_by_name(const char* name, void* real);
+void* hook_by_name(const Table* table, const char* name, void* real);
 
 template <class Door>
-struct Hooks : MemoryObjectHooks<Door>, AddressHooks<Door>, ExtensionObjectHooks<Door> {
+struct Hooks : MemoryObjectHooks<Door>,
+               AddressHooks<Door>,
+               ExtensionObjectHooks<Door>,
+               ImportedObjectHooks<Door>,
+               ProgramHooks<Door>,
+               CallbackHooks<Door> {
   static cl_context CL_API_CALL clCreateContext(const cl_context_properties* properties,
                                                 cl_uint num_devices, const cl_device_id* devices,
                                                 void(CL_CALLBACK* notify)(const char*, const void*,
@@ -50,13 +59,15 @@ struct Hooks : MemoryObjectHooks<Door>, AddressHooks<Door>, ExtensionObjectHooks
   }
 
   static void* CL_API_CALL clGetExtensionFunctionAddress(const char* name) {
-    return hook_by_name<Door>(name, Door::real(nullptr).clGetExtensionFunctionAddress(name));
+    const Table& real = Door::real(nullptr);
+    return hook_by_name<Door>(&real, name, real.clGetExtensionFunctionAddress(name));
   }
 
   static void* CL_API_CALL clGetExtensionFunctionAddressForPlatform(cl_platform_id platform,
                                                                     const char* name) {
-    return hook_by_name<Door>(
-        name, Door::real(platform).clGetExtensionFunctionAddressForPlatform(platform, name));
+    const Table& real = Door::real(platform);
+    return hook_by_name<Door>(&real, name,
+                              real.clGetExtensionFunctionAddressForPlatform(platform, name));
   }
 
  private:
@@ -79,7 +90,7 @@ struct HookedEntry {
 
 template <class Door>
 inline const HookedEntry kHookedEntries[] = {
-#define CHRONOS_ENTRY(name, since)                                             \
+#define CHRONOS_ENTRY(name, since, ...)                                        \
   {#name, static_cast<unsigned>(offsetof(Table, name) / sizeof(void*)), since, \
    reinterpret_cast<void*>(&Hooks<Door>::name)},
 #include "shim/entry_points.def"
@@ -93,13 +104,13 @@ struct HookedExtension {
 
 template <class Door>
 inline const HookedExtension kHookedExtensions[] = {
-#define CHRONOS_EXTENSION(name) \
+#define CHRONOS_EXTENSION(name, ...) \
   {#name, Extension::name, reinterpret_cast<void*>(&Hooks<Door>::name)},
 #include "shim/extensions.def"
 };
 
 template <class Door>
-void* hook_by_name(const char* name, void* real) {
+void* hook_by_name(const Table* table, const char* name, void* real) {
   if (name == nullptr || real == nullptr) return real;
   for (const HookedExtension& hooked : kHookedExtensions<Door>) {
     if (std::strcmp(name, hooked.name) != 0) continue;
@@ -108,7 +119,10 @@ void* hook_by_name(const char* name, void* real) {
   }
   // Some drivers hand out core functions by name too.
   for (const HookedEntry& hooked : kHookedEntries<Door>) {
-    if (std::strcmp(name, hooked.name) == 0) return hooked.hook;
+    if (std::strcmp(name, hooked.name) != 0) continue;
+    const bool has =
+        table != nullptr && reinterpret_cast<void* const*>(table)[hooked.index] != nullptr;
+    return has ? hooked.hook : real;
   }
   return real;
 }

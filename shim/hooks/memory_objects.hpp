@@ -2,7 +2,7 @@
 #pragma once
 
 #include "shim/hooks/charged.hpp"
-#include "shim/hooks/image_size.hpp"
+#include "shim/hooks/image_estimate.hpp"
 
 namespace chronos::shim {
 
@@ -11,9 +11,9 @@ struct MemoryObjectHooks {
   static cl_mem CL_API_CALL clCreateBuffer(cl_context context, cl_mem_flags flags, size_t size,
                                            void* host_ptr, cl_int* errcode_ret) {
     const Table& real = Door::real(context);
-    return create_buffer(real, context, flags, size, host_ptr, errcode_ret, [&](cl_int* error) {
-      return real.clCreateBuffer(context, flags, size, host_ptr, error);
-    });
+    return create_buffer(
+        real, context, nullptr, flags, size, host_ptr, errcode_ret,
+        [&](cl_int* error) { return real.clCreateBuffer(context, flags, size, host_ptr, error); });
   }
 
   static cl_mem CL_API_CALL clCreateBufferWithProperties(cl_context context,
@@ -21,9 +21,11 @@ struct MemoryObjectHooks {
                                                          cl_mem_flags flags, size_t size,
                                                          void* host_ptr, cl_int* errcode_ret) {
     const Table& real = Door::real(context);
-    return create_buffer(real, context, flags, size, host_ptr, errcode_ret, [&](cl_int* error) {
-      return real.clCreateBufferWithProperties(context, properties, flags, size, host_ptr, error);
-    });
+    return create_buffer(real, context, properties, flags, size, host_ptr, errcode_ret,
+                         [&](cl_int* error) {
+                           return real.clCreateBufferWithProperties(context, properties, flags,
+                                                                    size, host_ptr, error);
+                         });
   }
 
   static cl_mem CL_API_CALL clCreateSubBuffer(cl_mem buffer, cl_mem_flags flags,
@@ -69,7 +71,9 @@ struct MemoryObjectHooks {
                                           const cl_image_format* format, const cl_image_desc* desc,
                                           void* host_ptr, cl_int* errcode_ret) {
     const Table& real = Door::real(context);
-    return create_image(real, context, image_size(format, desc), parent_of(desc), errcode_ret,
+    const std::uint64_t estimate =
+        estimate_image<Door>(real, context, nullptr, flags, format, desc);
+    return create_image(real, context, nullptr, estimate, parent_of(desc), errcode_ret,
                         [&](cl_int* error) {
                           return real.clCreateImage(context, flags, format, desc, host_ptr, error);
                         });
@@ -82,7 +86,9 @@ struct MemoryObjectHooks {
                                                         const cl_image_desc* desc, void* host_ptr,
                                                         cl_int* errcode_ret) {
     const Table& real = Door::real(context);
-    return create_image(real, context, image_size(format, desc), parent_of(desc), errcode_ret,
+    const std::uint64_t estimate =
+        estimate_image<Door>(real, context, properties, flags, format, desc);
+    return create_image(real, context, properties, estimate, parent_of(desc), errcode_ret,
                         [&](cl_int* error) {
                           return real.clCreateImageWithProperties(context, properties, flags,
                                                                   format, desc, host_ptr, error);
@@ -95,11 +101,12 @@ struct MemoryObjectHooks {
                                             cl_int* errcode_ret) {
     const Table& real = Door::real(context);
     const cl_image_desc desc = description(CL_MEM_OBJECT_IMAGE2D, width, height, 0);
-    return create_image(real, context, image_size(format, &desc), nullptr, errcode_ret,
-                        [&](cl_int* error) {
-                          return real.clCreateImage2D(context, flags, format, width, height,
-                                                      row_pitch, host_ptr, error);
-                        });
+    const std::uint64_t estimate =
+        estimate_image<Door>(real, context, nullptr, flags, format, &desc);
+    return create_image(real, context, nullptr, estimate, nullptr, errcode_ret, [&](cl_int* error) {
+      return real.clCreateImage2D(context, flags, format, width, height, row_pitch, host_ptr,
+                                  error);
+    });
   }
 
   static cl_mem CL_API_CALL clCreateImage3D(cl_context context, cl_mem_flags flags,
@@ -109,11 +116,12 @@ struct MemoryObjectHooks {
                                             cl_int* errcode_ret) {
     const Table& real = Door::real(context);
     const cl_image_desc desc = description(CL_MEM_OBJECT_IMAGE3D, width, height, depth);
-    return create_image(real, context, image_size(format, &desc), nullptr, errcode_ret,
-                        [&](cl_int* error) {
-                          return real.clCreateImage3D(context, flags, format, width, height, depth,
-                                                      row_pitch, slice_pitch, host_ptr, error);
-                        });
+    const std::uint64_t estimate =
+        estimate_image<Door>(real, context, nullptr, flags, format, &desc);
+    return create_image(real, context, nullptr, estimate, nullptr, errcode_ret, [&](cl_int* error) {
+      return real.clCreateImage3D(context, flags, format, width, height, depth, row_pitch,
+                                  slice_pitch, host_ptr, error);
+    });
   }
 
   static cl_mem CL_API_CALL clCreatePipe(cl_context context, cl_mem_flags flags,

@@ -52,7 +52,7 @@ void virtualise_device_info(const Table& real, cl_device_id device, cl_device_in
 
   const std::uint64_t free_kib = (limit - std::min(limit, place.attachment->used())) / 1024;
   std::size_t answered = 0;
-  if (real.clGetDeviceInfo(device, what, 0, nullptr, &answered) != CL_SUCCESS) return;
+  if (real.clGetDeviceInfo(device, what, 0, nullptr, &answered) != CL_SUCCESS) answered = 8;
   for (std::size_t at = 0; at + 8 <= std::min(size, answered); at += 8) lower(value, at, free_kib);
 }
 

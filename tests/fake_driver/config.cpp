@@ -78,7 +78,7 @@ cl_device_type parse_type(const std::string& text) {
 void parse_device(const json& object, std::vector<DeviceConfig>& out) {
   allow_only(object, "devices",
              {"name", "type", "memory_bytes", "max_alloc_bytes", "witness_limit_bytes",
-              "free_memory_amd", "uuid", "pci", "count"});
+              "global_variable_bytes", "free_memory_amd", "uuid", "pci", "count"});
   DeviceConfig device;
   device.name = "Fake GPU " + std::to_string(out.size());
   std::string type = "gpu";
@@ -90,6 +90,7 @@ void parse_device(const json& object, std::vector<DeviceConfig>& out) {
   read(object, "memory_bytes", device.memory_bytes);
   read(object, "max_alloc_bytes", device.max_alloc_bytes);
   read(object, "witness_limit_bytes", device.witness_limit_bytes);
+  read(object, "global_variable_bytes", device.global_variable_bytes);
   read(object, "free_memory_amd", device.free_memory_amd);
   read(object, "uuid", uuid);
   read(object, "pci", pci);
@@ -111,16 +112,17 @@ void parse_device(const json& object, std::vector<DeviceConfig>& out) {
 
 Config parse(const json& root) {
   Config config;
-  allow_only(
-      root, "the configuration",
-      {"platform", "devices", "faults", "delays", "crash_on", "hang_on", "witness",
-       "enforce_device_memory", "back_memory", "deferred", "table_entries", "table_read_only",
-       "table_managed", "table_empty"});
+  allow_only(root, "the configuration",
+             {"platform", "devices", "faults", "delays", "crash_on", "hang_on", "witness",
+              "enforce_device_memory", "back_memory", "deferred", "table_entries",
+              "table_read_only", "table_managed", "table_empty", "build_in_background",
+              "hides_program_globals", "stale_reference_counts", "image_padding_bytes"});
   if (const auto platform = root.find("platform"); platform != root.end()) {
-    allow_only(*platform, "platform", {"name", "vendor", "version"});
+    allow_only(*platform, "platform", {"name", "vendor", "version", "suffix"});
     read(*platform, "name", config.platform_name);
     read(*platform, "vendor", config.platform_vendor);
     read(*platform, "version", config.platform_version);
+    read(*platform, "suffix", config.platform_suffix);
   }
   if (const auto devices = root.find("devices"); devices != root.end()) {
     config.devices.clear();
@@ -153,6 +155,10 @@ Config parse(const json& root) {
   read(root, "enforce_device_memory", config.enforce_device_memory);
   read(root, "back_memory", config.back_memory);
   read(root, "deferred", config.deferred);
+  read(root, "build_in_background", config.build_in_background);
+  read(root, "stale_reference_counts", config.stale_reference_counts);
+  read(root, "hides_program_globals", config.hides_program_globals);
+  read(root, "image_padding_bytes", config.image_padding_bytes);
   read(root, "witness", config.witness);
   read(root, "table_entries", config.table_entries);
   read(root, "table_read_only", config.table_read_only);

@@ -122,7 +122,7 @@ cl_int memory_info(const DeviceConfig& config, cl_device_info name, const Answer
       return answer.value<cl_ulong>(std::min<std::uint64_t>(65536, config.memory_bytes));
     case CL_DEVICE_MAX_GLOBAL_VARIABLE_SIZE:
     case CL_DEVICE_GLOBAL_VARIABLE_PREFERRED_TOTAL_SIZE:
-      return answer.value<std::size_t>(0);
+      return answer.value<std::size_t>(config.global_variable_bytes);
     case CL_DEVICE_GLOBAL_MEM_CACHE_TYPE:
       return answer.value<cl_device_mem_cache_type>(CL_READ_WRITE_CACHE);
     case CL_DEVICE_GLOBAL_MEM_CACHELINE_SIZE:

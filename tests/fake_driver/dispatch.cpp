@@ -42,7 +42,7 @@ void fill_with_refusal(Result(CL_API_CALL*& entry)(Parameters...)) {
   entry = &Refuser<Result, Parameters...>::call;
 }
 
-// Entries of extensions that this driver does not offer (GL, EGL, Direct3D, device fission) stay
+// Entries of extensions that this driver does not offer (Direct3D, device fission) stay
 // NULL, as in real drivers.
 void fill(cl_icd_dispatch& table) {
 #define CHRONOS_FAKE_REFUSE(name) fill_with_refusal(table.name);
@@ -52,28 +52,10 @@ void fill(cl_icd_dispatch& table) {
   CHRONOS_FAKE_REFUSE(clRetainSampler)
   CHRONOS_FAKE_REFUSE(clReleaseSampler)
   CHRONOS_FAKE_REFUSE(clGetSamplerInfo)
-  CHRONOS_FAKE_REFUSE(clCreateProgramWithSource)
-  CHRONOS_FAKE_REFUSE(clCreateProgramWithBinary)
-  CHRONOS_FAKE_REFUSE(clCreateProgramWithBuiltInKernels)
-  CHRONOS_FAKE_REFUSE(clCreateProgramWithIL)
-  CHRONOS_FAKE_REFUSE(clRetainProgram)
-  CHRONOS_FAKE_REFUSE(clReleaseProgram)
-  CHRONOS_FAKE_REFUSE(clBuildProgram)
-  CHRONOS_FAKE_REFUSE(clCompileProgram)
-  CHRONOS_FAKE_REFUSE(clLinkProgram)
-  CHRONOS_FAKE_REFUSE(clGetProgramInfo)
-  CHRONOS_FAKE_REFUSE(clGetProgramBuildInfo)
-  CHRONOS_FAKE_REFUSE(clSetProgramReleaseCallback)
   CHRONOS_FAKE_REFUSE(clSetProgramSpecializationConstant)
-  CHRONOS_FAKE_REFUSE(clCreateKernel)
-  CHRONOS_FAKE_REFUSE(clCreateKernelsInProgram)
-  CHRONOS_FAKE_REFUSE(clCloneKernel)
-  CHRONOS_FAKE_REFUSE(clRetainKernel)
-  CHRONOS_FAKE_REFUSE(clReleaseKernel)
   CHRONOS_FAKE_REFUSE(clSetKernelArg)
   CHRONOS_FAKE_REFUSE(clSetKernelArgSVMPointer)
   CHRONOS_FAKE_REFUSE(clSetKernelExecInfo)
-  CHRONOS_FAKE_REFUSE(clGetKernelInfo)
   CHRONOS_FAKE_REFUSE(clGetKernelArgInfo)
   CHRONOS_FAKE_REFUSE(clGetKernelWorkGroupInfo)
   CHRONOS_FAKE_REFUSE(clGetKernelSubGroupInfo)

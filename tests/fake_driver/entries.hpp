@@ -4,7 +4,9 @@
 #pragma once
 
 #include <CL/cl.h>
+#include <CL/cl_egl.h>
 #include <CL/cl_ext.h>
+#include <CL/cl_gl.h>
 #include <CL/cl_icd.h>
 
 #include <type_traits>
@@ -40,14 +42,32 @@
   /* transfer.cpp, transfer_rect.cpp */                                                             \
   X(clEnqueueReadBuffer) X(clEnqueueWriteBuffer) X(clEnqueueCopyBuffer) X(clEnqueueFillBuffer)      \
   X(clEnqueueMapBuffer) X(clEnqueueUnmapMemObject) X(clEnqueueMigrateMemObjects)                    \
-  X(clEnqueueReadBufferRect) X(clEnqueueWriteBufferRect) X(clEnqueueCopyBufferRect)
+  X(clEnqueueReadBufferRect) X(clEnqueueWriteBufferRect) X(clEnqueueCopyBufferRect)                 \
+  /* program.cpp, kernel.cpp */                                                                     \
+  X(clCreateProgramWithSource) X(clCreateProgramWithBinary) X(clCreateProgramWithBuiltInKernels)    \
+  X(clCreateProgramWithIL) X(clRetainProgram) X(clReleaseProgram) X(clBuildProgram)                 \
+  X(clCompileProgram) X(clLinkProgram) X(clSetProgramReleaseCallback) X(clGetProgramInfo)           \
+  X(clGetProgramBuildInfo) X(clCreateKernel) X(clCreateKernelsInProgram) X(clCloneKernel)           \
+  X(clRetainKernel) X(clReleaseKernel) X(clGetKernelInfo)                                           \
+  /* import.cpp */                                                                                  \
+  X(clCreateFromGLBuffer) X(clCreateFromGLTexture) X(clCreateFromGLTexture2D)                       \
+  X(clCreateFromGLTexture3D) X(clCreateFromGLRenderbuffer) X(clCreateFromEGLImageKHR)
 
 #define CHRONOS_FAKE_EXTENSIONS(X)                                                                  \
   /* svm.cpp */                                                                                     \
   X(clSVMAllocARM) X(clSVMFreeARM) X(clEnqueueSVMFreeARM)                                           \
   /* usm.cpp */                                                                                     \
   X(clDeviceMemAllocINTEL) X(clSharedMemAllocINTEL) X(clHostMemAllocINTEL) X(clMemFreeINTEL)        \
-  X(clMemBlockingFreeINTEL) X(clGetMemAllocInfoINTEL) X(clCreateBufferWithPropertiesINTEL)
+  X(clMemBlockingFreeINTEL) X(clGetMemAllocInfoINTEL) X(clCreateBufferWithPropertiesINTEL)          \
+  /* program.cpp, import.cpp */                                                                     \
+  X(clCreateProgramWithILKHR) X(clImportMemoryARM)
+
+// The same for functions that not all headers declare.
+#define CHRONOS_FAKE_VENDOR_EXTENSIONS(X)                                                           \
+  /* vendor.cpp, import.cpp */                                                                      \
+  X(clCreateImageWithPropertiesINTEL) X(clCreateBufferNV) X(clSVMAllocWithPropertiesKHR)            \
+  X(clSVMFreeWithPropertiesKHR) X(clSVMAllocAMD) X(clSVMFreeAMD) X(clEnqueueSVMFreeAMD)             \
+  X(clGetImageRequirementsInfoEXT) X(clCreateFromVA_APIMediaSurfaceINTEL)
 // clang-format on
 
 namespace chronos::fake {
@@ -63,5 +83,29 @@ CHRONOS_FAKE_ENTRIES(CHRONOS_FAKE_DECLARE)
 #define CHRONOS_FAKE_DECLARE(name) decltype(::name) name;
 CHRONOS_FAKE_EXTENSIONS(CHRONOS_FAKE_DECLARE)
 #undef CHRONOS_FAKE_DECLARE
+
+cl_mem clCreateImageWithPropertiesINTEL(cl_context context, const cl_bitfield* properties,
+                                        cl_mem_flags flags, const cl_image_format* format,
+                                        const cl_image_desc* desc, void* host_ptr,
+                                        cl_int* errcode_ret);
+cl_mem clCreateBufferNV(cl_context context, cl_mem_flags flags, cl_bitfield flags_nv, size_t size,
+                        void* host_ptr, cl_int* errcode_ret);
+void* clSVMAllocWithPropertiesKHR(cl_context context, const cl_bitfield* properties,
+                                  cl_uint type_index, size_t size, cl_int* errcode_ret);
+cl_int clSVMFreeWithPropertiesKHR(cl_context context, const cl_bitfield* properties,
+                                  cl_bitfield flags, void* address);
+void* clSVMAllocAMD(cl_context context, cl_bitfield flags, size_t size, cl_uint alignment);
+void clSVMFreeAMD(cl_context context, void* address);
+cl_int clEnqueueSVMFreeAMD(cl_command_queue queue, cl_uint count, void* addresses[],
+                           void(CL_CALLBACK* notify)(cl_command_queue, cl_uint, void**, void*),
+                           void* user_data, cl_uint num_waits, const cl_event* waits,
+                           cl_event* event);
+cl_int clGetImageRequirementsInfoEXT(cl_context context, const cl_bitfield* properties,
+                                     cl_mem_flags flags, const cl_image_format* format,
+                                     const cl_image_desc* desc, cl_uint name, size_t capacity,
+                                     void* out, size_t* needed);
+cl_mem clCreateFromVA_APIMediaSurfaceINTEL(cl_context context, cl_mem_flags flags,
+                                           unsigned int* surface, cl_uint plane,
+                                           cl_int* errcode_ret);
 
 }  // namespace chronos::fake

@@ -1,5 +1,7 @@
 // Images: made, counted and asked about. They have no commands: nothing reads or writes them but
 // through the buffer they may be made from.
+#include "tests/fake_driver/image.hpp"
+
 #include <algorithm>
 #include <array>
 
@@ -123,7 +125,10 @@ cl_int check_image(const NewMem& wanted, const cl_image_format* format, const cl
                    ImageShape* shape) {
   if (!valid(wanted.context)) return CL_INVALID_CONTEXT;
   if (!good_flags(wanted.flags)) return CL_INVALID_VALUE;
-  if (wanted.properties != nullptr && *wanted.properties != 0) return CL_INVALID_PROPERTY;
+  if (wanted.properties != nullptr && *wanted.properties != 0 &&
+      !has_external_handle(wanted.properties)) {
+    return CL_INVALID_PROPERTY;
+  }
   if (const cl_int error = element_size(format, &shape->element_size)) return error;
   if (desc == nullptr || !is_image_type(desc->image_type) || desc->num_mip_levels != 0 ||
       desc->num_samples != 0) {
@@ -147,10 +152,13 @@ cl_mem make_image(NewMem wanted, const cl_image_format* format, const cl_image_d
     return refuse<cl_mem>(errcode_ret, error);
   }
   wanted.size = bytes_of(shape);
+  if (desc->mem_object == nullptr) wanted.size += driver()->config.image_padding_bytes;
   cl_mem mem = nullptr;
   if (desc->mem_object != nullptr) {
     mem = give(make_view(desc->mem_object, wanted.flags, 0, wanted.size), errcode_ret, CL_SUCCESS);
     mem->properties = copy_properties(wanted.properties);
+  } else if (has_external_handle(wanted.properties)) {
+    mem = give(make_import(wanted), errcode_ret, CL_SUCCESS);
   } else if (!fits_some_device(*wanted.context, wanted.size)) {
     return refuse<cl_mem>(errcode_ret, CL_MEM_OBJECT_ALLOCATION_FAILURE);
   } else {
@@ -163,6 +171,14 @@ cl_mem make_image(NewMem wanted, const cl_image_format* format, const cl_image_d
 }
 
 }  // namespace
+
+cl_int image_bytes(const NewMem& wanted, const cl_image_format* format, const cl_image_desc* desc,
+                   std::size_t* bytes) {
+  ImageShape shape;
+  if (const cl_int error = check_image(wanted, format, desc, &shape)) return error;
+  *bytes = bytes_of(shape) + driver()->config.image_padding_bytes;
+  return CL_SUCCESS;
+}
 
 cl_mem clCreateImage(cl_context context, cl_mem_flags flags, const cl_image_format* format,
                      const cl_image_desc* desc, void* host_ptr, cl_int* errcode_ret) {

@@ -26,7 +26,8 @@ void destroy(cl_mem mem) {
   // As in PoCL and Intel's driver, the memory is gone before the callbacks tell of it.
   if (mem->parent == nullptr) {
     if (char* memory = mem->storage.load()) munmap(memory, mem->size);
-    if (!mem->over_svm) uncount(mem->context->charged, mem->size, mem->generation);
+    if (!mem->over_svm && !mem->imported)
+      uncount(mem->context->charged, mem->size, mem->generation);
   }
   for (auto last = mem->callbacks.rbegin(); last != mem->callbacks.rend(); ++last) {
     last->first(mem, last->second);
@@ -133,10 +134,33 @@ cl_mem make_view(cl_mem parent, cl_mem_flags flags, std::size_t origin, std::siz
   return mem;
 }
 
+cl_mem make_import(const NewMem& wanted) {
+  auto* const mem = new _cl_mem;
+  mem->context = retain(wanted.context);
+  mem->flags = wanted.flags;
+  mem->size = wanted.size;
+  mem->imported = true;
+  return mem;
+}
+
+// Handles for one device only, after a list of devices, are known too.
+bool has_external_handle(const cl_mem_properties* properties) {
+  constexpr cl_mem_properties kDeviceList = 0x2051;
+  if (properties != nullptr && *properties == kDeviceList) {
+    while (*properties != 0) ++properties;
+    ++properties;
+  }
+  return properties != nullptr && *properties >= CL_EXTERNAL_MEMORY_HANDLE_OPAQUE_FD_KHR &&
+         *properties <= CL_EXTERNAL_MEMORY_HANDLE_DMA_BUF_KHR;
+}
+
 cl_mem make_buffer(const NewMem& wanted, cl_int* errcode_ret) {
   if (const cl_int error =
           check_buffer(wanted.context, wanted.flags, wanted.size, wanted.host_ptr)) {
     return refuse<cl_mem>(errcode_ret, error);
+  }
+  if (has_external_handle(wanted.properties)) {
+    return give(make_import(wanted), errcode_ret, CL_SUCCESS);
   }
   return make_mem(wanted, errcode_ret);
 }
@@ -176,7 +200,7 @@ cl_mem clCreateBufferWithProperties(cl_context context, const cl_mem_properties*
   static CallSite site(__func__);
   if (const cl_int error = site.enter()) return refuse<cl_mem>(errcode_ret, error);
   // No property is defined for buffers without an extension (OpenCL 3.0, 5.2.1).
-  if (properties != nullptr && *properties != 0 &&
+  if (properties != nullptr && *properties != 0 && !has_external_handle(properties) &&
       check_buffer(context, flags, size, host_ptr) == CL_SUCCESS) {
     return refuse<cl_mem>(errcode_ret, CL_INVALID_PROPERTY);
   }

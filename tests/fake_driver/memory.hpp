@@ -34,6 +34,10 @@ struct NewMem {
 cl_mem make_mem(const NewMem& wanted, cl_int* errcode_ret);
 // One that shares the memory of `parent`, from `origin` on.
 cl_mem make_view(cl_mem parent, cl_mem_flags flags, std::size_t origin, std::size_t size);
+// One of memory that somebody else owns: not counted.
+cl_mem make_import(const NewMem& wanted);
+// Whether external memory is handed over (cl_khr_external_memory).
+bool has_external_handle(const cl_mem_properties* properties);
 // What all calls that make buffers do.
 cl_mem make_buffer(const NewMem& wanted, cl_int* errcode_ret);
 

@@ -31,6 +31,8 @@ enum class Kind : std::uint32_t {
   kQueue,
   kMem,
   kEvent,
+  kProgram,
+  kKernel,
 };
 
 template <Kind kKind>
@@ -134,6 +136,7 @@ struct _cl_mem : chronos::fake::Object<chronos::fake::Kind::kMem> {
   std::size_t origin = 0;
   void* host_ptr = nullptr;
   bool over_svm = false;         // its memory is counted as SVM
+  bool imported = false;         // its memory is not ours, and is not counted
   std::uint32_t generation = 0;  // of the witness, when it was charged
   chronos::fake::ImageShape image;
   chronos::fake::PipeShape pipe;

@@ -83,7 +83,7 @@ cl_int clGetPlatformInfo(cl_platform_id platform, cl_platform_info name, size_t 
     case CL_PLATFORM_HOST_TIMER_RESOLUTION:
       return answer.value<cl_ulong>(1);
     case CL_PLATFORM_ICD_SUFFIX_KHR:
-      return answer.text("FAKE");
+      return answer.text(config.platform_suffix);
     default:
       return CL_INVALID_VALUE;
   }
@@ -106,9 +106,18 @@ void* clGetExtensionFunctionAddress(const char* name) {
   if (std::strcmp(name, "clGetPlatformInfo") == 0) {
     return reinterpret_cast<void*>(&fake::clGetPlatformInfo);
   }
+  // Of the core, by name too, as some drivers do.
+  if (std::strcmp(name, "clGetDeviceInfo") == 0) {
+    return reinterpret_cast<void*>(&fake::clGetDeviceInfo);
+  }
+  if (std::strcmp(name, "clCreateBuffer") == 0) {
+    return reinterpret_cast<void*>(&fake::clCreateBuffer);
+  }
+  if (std::strcmp(name, "clSVMAlloc") == 0) return reinterpret_cast<void*>(&fake::clSVMAlloc);
 #define CHRONOS_FAKE_HAND_OUT(entry) \
   if (std::strcmp(name, #entry) == 0) return reinterpret_cast<void*>(&fake::entry);
   CHRONOS_FAKE_EXTENSIONS(CHRONOS_FAKE_HAND_OUT)
+  CHRONOS_FAKE_VENDOR_EXTENSIONS(CHRONOS_FAKE_HAND_OUT)
 #undef CHRONOS_FAKE_HAND_OUT
   return nullptr;
 }

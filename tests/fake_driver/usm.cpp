@@ -156,7 +156,7 @@ cl_mem clCreateBufferWithPropertiesINTEL(cl_context context,
   static CallSite site(__func__);
   if (const cl_int error = site.enter()) return refuse<cl_mem>(errcode_ret, error);
   cl_mem_alloc_flags_intel placement = 0;
-  if (valid(context)) {
+  if (valid(context) && !has_external_handle(properties)) {
     if (const cl_int error = read_properties(properties, &placement)) {
       return refuse<cl_mem>(errcode_ret, error);
     }
