@@ -7,6 +7,7 @@
 
 #include "shim/lifetime.hpp"
 #include "shim/pointers.hpp"
+#include "shim/trace.hpp"
 
 namespace chronos::shim {
 namespace detail {
@@ -27,6 +28,7 @@ void in_child() {
   self->partitions.after_fork();
   forget_counts_in_child();
   forget_pointers_in_child();
+  trace::forget_in_child();
   fork_marker->store(1);
 }
 

@@ -26,6 +26,7 @@ std::array<std::atomic<const Patched*>, kDrivers> patched;
 std::mutex patching;
 
 struct DriverDoor {
+  static constexpr DoorKind kKind = DoorKind::kDriver;
   // Every OpenCL object begins with its driver's table (cl_khr_icd, section 13.2).
   static const Table& real(const void* object) {
     const Table* table = object != nullptr ? *static_cast<const Table* const*>(object) : nullptr;
@@ -95,10 +96,15 @@ void patch(cl_platform_id platform) {
   auto** entries = reinterpret_cast<void**>(table);
   Writable writable(entries, entries_since(version) * sizeof(void*));
   if (!writable) {
+    trace::note(TraceNoteKind::kReadOnlyTable, "a driver's table is read-only");
     if (first_time(Topic::kCoverage)) say("a driver's table is read-only: reached by layer only");
     return;
   }
+  trace::door_opened(DoorKind::kDriver);
   for (const HookedEntry& entry : kHookedEntries<DriverDoor>) {
+    if (trace::on() && entry.since <= version && entries[entry.index] == nullptr) {
+      trace::note(TraceNoteKind::kShortTable, entry.name);
+    }
     if (entry.since > version || entries[entry.index] == nullptr) continue;
     // Has no object that would tell whose it is; AddressWrapper knows.
     if (entry.index == offsetof(Table, clGetExtensionFunctionAddress) / sizeof(void*)) continue;

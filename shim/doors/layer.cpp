@@ -20,6 +20,7 @@ constexpr int kLoaders = 4;
 
 template <int Loader>
 struct LayerDoor {
+  static constexpr DoorKind kKind = DoorKind::kLayer;
   static inline Table target{};
   static const Table& real(const void*) { return target; }
 };
@@ -37,7 +38,11 @@ void open_door(void* const* target, unsigned count) {
   Slots& slots = layer_tables[Loader];
   std::copy_n(target, count, slots.begin());
   for (const HookedEntry& entry : kHookedEntries<LayerDoor<Loader>>) {
-    if (entry.index < count && slots[entry.index] != nullptr) slots[entry.index] = entry.hook;
+    if (entry.index < count && slots[entry.index] != nullptr) {
+      slots[entry.index] = entry.hook;
+    } else {
+      trace::note(TraceNoteKind::kShortTable, entry.name);
+    }
   }
 }
 
@@ -52,6 +57,7 @@ cl_int init(cl_uint num_entries, const Table* target, cl_uint* num_entries_ret,
   if (target == nullptr || num_entries_ret == nullptr || layer_ret == nullptr) {
     return CL_INVALID_VALUE;
   }
+  trace::door_opened(DoorKind::kLayer);
   const unsigned count = std::min(num_entries, kMostEntries);
   int loader = loaders.fetch_add(1);
   if (loader < kLoaders) {

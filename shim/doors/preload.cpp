@@ -1,7 +1,11 @@
 // The preload door: LD_PRELOAD alone is enough, because on being loaded we announce ourselves as a
 // layer. Nothing else is done until OpenCL is used: we ride in every child of a wrapped program.
 #include "shim/environment.hpp"
+#include "shim/trace.hpp"
 
 namespace {
-__attribute__((constructor)) void on_load() { chronos::shim::announce_layer(); }
+__attribute__((constructor)) void on_load() {
+  chronos::shim::trace::begin();
+  chronos::shim::announce_layer();
+}
 }  // namespace

@@ -1,4 +1,5 @@
 // One hook per entry point, for a door. A door is a class with
+//     static constexpr DoorKind kKind;
 //     static const Table& real(const void* object);
 // that answers the real functions for an OpenCL object that came in through it.
 #pragma once
@@ -9,6 +10,7 @@
 #include "shim/hooks/extension_objects.hpp"
 #include "shim/hooks/memory_objects.hpp"
 #include "shim/hooks/queries.hpp"
+#include "shim/trace.hpp"
 
 namespace chronos::shim {
 
@@ -81,7 +83,7 @@ template <class Door>
 inline const HookedEntry kHookedEntries[] = {
 #define CHRONOS_ENTRY(name, since)                                             \
   {#name, static_cast<unsigned>(offsetof(Table, name) / sizeof(void*)), since, \
-   reinterpret_cast<void*>(&Hooks<Door>::name)},
+   reinterpret_cast<void*>(&trace::Named<Door::kKind, Call::name, &Hooks<Door>::name>::call)},
 #include "shim/entry_points.def"
 };
 
@@ -94,7 +96,8 @@ struct HookedExtension {
 template <class Door>
 inline const HookedExtension kHookedExtensions[] = {
 #define CHRONOS_EXTENSION(name) \
-  {#name, Extension::name, reinterpret_cast<void*>(&Hooks<Door>::name)},
+  {#name, Extension::name,      \
+   reinterpret_cast<void*>(&trace::Named<Door::kKind, Call::name, &Hooks<Door>::name>::call)},
 #include "shim/extensions.def"
 };
 
@@ -110,6 +113,7 @@ void* hook_by_name(const char* name, void* real) {
   for (const HookedEntry& hooked : kHookedEntries<Door>) {
     if (std::strcmp(name, hooked.name) == 0) return hooked.hook;
   }
+  if (trace::on()) trace::asked_for(name);
   return real;
 }
 
