@@ -204,17 +204,26 @@ RunOptions::RunOptions(CLI::App& app, RunArguments& given) : given_(given) {
   CLI::Option* duration =
       app.add_option("--duration", given.duration, "Its duration")->type_name("T");
   name_ = app.add_option("--name", given.name, "Its name")->type_name("ID");
-  app.add_option("--on-expiry", given.on_expiry,
-                 "When the time is up: refuse new allocations (the default),\n"
-                 "terminate, or kill the program and all that it has started")
-      ->type_name("ACTION")
-      ->check(one_of({"refuse", "terminate", "kill"}));
+  CLI::Option* on_expiry =
+      app.add_option("--on-expiry", given.on_expiry,
+                     "When the time is up: refuse new allocations (the default),\n"
+                     "terminate, or kill the program and all that it has started")
+          ->type_name("ACTION")
+          ->check(one_of({"refuse", "terminate", "kill"}));
   warn_ = app.add_option("--warn-before", given.warn_before,
                          "Say on stderr that the end is near; 0 for never (5m)")
               ->type_name("T");
-  app.add_option("--grace", given.grace, "Time between SIGTERM and SIGKILL (10s)")->type_name("T");
+  CLI::Option* grace =
+      app.add_option("--grace", given.grace, "Time between SIGTERM and SIGKILL (10s)")
+          ->type_name("T");
   for (CLI::Option* option : {memory, duration, name_}) option->needs(device_);
+  all_ = {partition_, device_, memory, duration, name_, on_expiry, warn_, grace};
   partition_->excludes(device_);
+}
+
+bool RunOptions::any() const {
+  return std::any_of(all_.begin(), all_.end(),
+                     [](const CLI::Option* option) { return option->count() > 0; });
 }
 
 void RunOptions::finish() const {

@@ -27,9 +27,11 @@ class RunOptions {
  public:
   RunOptions(CLI::App& app, RunArguments& given);
   void finish() const;  // after the parsing
+  bool any() const;     // whether any of them was given
 
  private:
   RunArguments& given_;
+  std::vector<CLI::Option*> all_;
   CLI::Option *partition_, *device_, *name_, *warn_;
 };
 
