@@ -76,7 +76,6 @@ template <DoorKind kDoor, Call kCall, class Answer, class... Arguments,
           Answer(CL_API_CALL* kHook)(Arguments...)>
 struct Named<kDoor, kCall, kHook> {
   static Answer CL_API_CALL call(Arguments... arguments) {
-    if (!on()) return kHook(arguments...);
     Scope scope(kDoor, kCall);
     return kHook(arguments...);
   }

@@ -108,7 +108,7 @@ void patch(cl_platform_id platform) {
     if (entry.since > version || entries[entry.index] == nullptr) continue;
     // Has no object that would tell whose it is; AddressWrapper knows.
     if (entry.index == offsetof(Table, clGetExtensionFunctionAddress) / sizeof(void*)) continue;
-    std::atomic_ref(entries[entry.index]).store(entry.hook, std::memory_order_release);
+    std::atomic_ref(entries[entry.index]).store(entry.hook(), std::memory_order_release);
   }
 }
 

@@ -39,7 +39,7 @@ void open_door(void* const* target, unsigned count) {
   std::copy_n(target, count, slots.begin());
   for (const HookedEntry& entry : kHookedEntries<LayerDoor<Loader>>) {
     if (entry.index < count && slots[entry.index] != nullptr) {
-      slots[entry.index] = entry.hook;
+      slots[entry.index] = entry.hook();
     } else {
       trace::note(TraceNoteKind::kShortTable, entry.name);
     }

@@ -76,13 +76,17 @@ struct HookedEntry {
   const char* name;
   unsigned index;
   unsigned since;
-  void* hook;
+  void* plain;
+  void* traced;
+  // Decided before any door opens: without a trace, its wrapper is not even there.
+  void* hook() const { return trace::on() ? traced : plain; }
 };
 
 template <class Door>
 inline const HookedEntry kHookedEntries[] = {
 #define CHRONOS_ENTRY(name, since)                                             \
   {#name, static_cast<unsigned>(offsetof(Table, name) / sizeof(void*)), since, \
+   reinterpret_cast<void*>(&Hooks<Door>::name),                                \
    reinterpret_cast<void*>(&trace::Named<Door::kKind, Call::name, &Hooks<Door>::name>::call)},
 #include "shim/entry_points.def"
 };
@@ -90,13 +94,15 @@ inline const HookedEntry kHookedEntries[] = {
 struct HookedExtension {
   const char* name;
   Extension extension;
-  void* hook;
+  void* plain;
+  void* traced;
+  void* hook() const { return trace::on() ? traced : plain; }
 };
 
 template <class Door>
 inline const HookedExtension kHookedExtensions[] = {
-#define CHRONOS_EXTENSION(name) \
-  {#name, Extension::name,      \
+#define CHRONOS_EXTENSION(name)                                         \
+  {#name, Extension::name, reinterpret_cast<void*>(&Hooks<Door>::name), \
    reinterpret_cast<void*>(&trace::Named<Door::kKind, Call::name, &Hooks<Door>::name>::call)},
 #include "shim/extensions.def"
 };
@@ -107,11 +113,11 @@ void* hook_by_name(const char* name, void* real) {
   for (const HookedExtension& hooked : kHookedExtensions<Door>) {
     if (std::strcmp(name, hooked.name) != 0) continue;
     remember_extension(door_id<Door>(), hooked.extension, real);
-    return hooked.hook;
+    return hooked.hook();
   }
   // Some drivers hand out core functions by name too.
   for (const HookedEntry& hooked : kHookedEntries<Door>) {
-    if (std::strcmp(name, hooked.name) == 0) return hooked.hook;
+    if (std::strcmp(name, hooked.name) == 0) return hooked.hook();
   }
   if (trace::on()) trace::asked_for(name);
   return real;
