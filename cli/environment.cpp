@@ -76,6 +76,7 @@ std::vector<std::string> shim_environment(const std::vector<std::string>& enviro
   } else {
     variables.unset("CHRONOS_PARTITION");
   }
+  if (!settings.trace.empty()) variables.set("CHRONOS_TRACE", settings.trace);
   if (!settings.state_dir.empty()) variables.set("CHRONOS_STATE_DIR", settings.state_dir);
   return variables.take();
 }

@@ -20,6 +20,7 @@ struct ShimEnvironment {
   std::string shim;                       // absolute path
   std::optional<std::string> partitions;  // CHRONOS_PARTITION; none: the variable is taken away
   std::string state_dir;                  // CHRONOS_STATE_DIR made absolute; empty: as it is
+  std::string trace = {};                      // CHRONOS_TRACE; empty: as it is
 };
 
 // `environment` (NAME=value) changed so that a program started with it is held to the partitions.

@@ -1,3 +1,5 @@
+#include "cli/run.hpp"
+
 #include <fmt/format.h>
 #include <stdlib.h>
 #include <time.h>
@@ -17,13 +19,6 @@
 
 namespace chronos::cli {
 namespace {
-
-struct RunArguments {
-  std::string partitions, device, memory, duration, name;
-  std::string on_expiry = "refuse", warn_before = "5m", grace = "10s";
-  bool partitions_given = false, device_given = false, name_given = false, warn_given = false;
-  std::vector<std::string> command;
-};
 
 // Ends what was made for this command, on every way out of it.
 class EphemeralPartition {
@@ -114,6 +109,7 @@ Result<Scope> find_scope(Registry& registry, const RunArguments& given) {
 ChildCommand child_command(const RunArguments& given, const Scope& scope, const Registry& registry,
                            std::string shim) {
   ShimEnvironment settings;
+  settings.trace = given.trace_directory;
   settings.shim = std::move(shim);
   // Named even if nobody named them: a partition that ends before the program first uses OpenCL
   // must not leave it with none.
@@ -154,10 +150,13 @@ Result<int> supervise(Registry& registry, const Scope& scope, const RunArguments
   }
   Supervisor supervisor(Expiry(policy, std::move(watched), boottime_ns()), policy, signals,
                         registry.state().path(), std::move(tokens));
+  supervisor.set_observer(given.on_look);
   return supervisor.run(child_command(given, scope, registry, shim));
 }
 
-Result<int> run(const RunArguments& given, const InheritedSignals& signals) {
+}  // namespace
+
+Result<int> run_command(const RunArguments& given, const InheritedSignals& signals) {
   if (given.command.empty()) {
     return fail(ErrorCode::kInvalid, "no program to run", help_hint("run"));
   }
@@ -171,11 +170,11 @@ Result<int> run(const RunArguments& given, const InheritedSignals& signals) {
   if (!scope) return pass_on(scope);
   EphemeralPartition ephemeral(
       *registry, given.device_given ? scope->partitions.front().handle() : std::string());
-  return supervise(*registry, *scope, given, *policy, signals, *shim);
+  Result<int> status = supervise(*registry, *scope, given, *policy, signals, *shim);
+  if (given.on_end) given.on_end(*registry, *scope);
+  return status;
 }
 
-// The program's own arguments are none of ours: the command begins behind "--", or with the first
-// argument that is neither an option nor the value of one.
 std::vector<std::string> take_command(const CLI::App& app, std::vector<std::string>& arguments) {
   std::size_t at = 0;
   while (at < arguments.size()) {
@@ -192,37 +191,53 @@ std::vector<std::string> take_command(const CLI::App& app, std::vector<std::stri
   return command;
 }
 
-}  // namespace
-
-int run_verb(const Invocation& invocation) {
-  RunArguments given;
-  Arguments arguments("run", "[options] [--] program [arguments]",
-                      "Run a program inside of a partition.");
-  CLI::App& app = arguments.app();
-  CLI::Option* partition =
-      app.add_option("--partition", given.partitions,
-                     "Ids or names, separated by commas; without it CHRONOS_PARTITION,\n"
-                     "and without that your own partitions")
-          ->type_name("ID");
-  CLI::Option* device =
+RunOptions::RunOptions(CLI::App& app, RunArguments& given) : given_(given) {
+  partition_ = app.add_option("--partition", given.partitions,
+                              "Ids or names, separated by commas; without it CHRONOS_PARTITION,\n"
+                              "and without that your own partitions")
+                   ->type_name("ID");
+  device_ =
       app.add_option("--device", given.device, "Make a partition for this program on this device")
           ->type_name("D");
   CLI::Option* memory =
       app.add_option("--memory", given.memory, "Its share or size")->type_name("M");
   CLI::Option* duration =
       app.add_option("--duration", given.duration, "Its duration")->type_name("T");
-  CLI::Option* name = app.add_option("--name", given.name, "Its name")->type_name("ID");
-  app.add_option("--on-expiry", given.on_expiry,
-                 "When the time is up: refuse new allocations (the default),\n"
-                 "terminate, or kill the program and all that it has started")
-      ->type_name("ACTION")
-      ->check(one_of({"refuse", "terminate", "kill"}));
-  CLI::Option* warn = app.add_option("--warn-before", given.warn_before,
-                                     "Say on stderr that the end is near; 0 for never (5m)")
-                          ->type_name("T");
-  app.add_option("--grace", given.grace, "Time between SIGTERM and SIGKILL (10s)")->type_name("T");
-  for (CLI::Option* option : {memory, duration, name}) option->needs(device);
-  partition->excludes(device);
+  name_ = app.add_option("--name", given.name, "Its name")->type_name("ID");
+  CLI::Option* on_expiry =
+      app.add_option("--on-expiry", given.on_expiry,
+                     "When the time is up: refuse new allocations (the default),\n"
+                     "terminate, or kill the program and all that it has started")
+          ->type_name("ACTION")
+          ->check(one_of({"refuse", "terminate", "kill"}));
+  warn_ = app.add_option("--warn-before", given.warn_before,
+                         "Say on stderr that the end is near; 0 for never (5m)")
+              ->type_name("T");
+  CLI::Option* grace =
+      app.add_option("--grace", given.grace, "Time between SIGTERM and SIGKILL (10s)")
+          ->type_name("T");
+  for (CLI::Option* option : {memory, duration, name_}) option->needs(device_);
+  all_ = {partition_, device_, memory, duration, name_, on_expiry, warn_, grace};
+  partition_->excludes(device_);
+}
+
+bool RunOptions::any() const {
+  return std::any_of(all_.begin(), all_.end(),
+                     [](const CLI::Option* option) { return option->count() > 0; });
+}
+
+void RunOptions::finish() const {
+  given_.partitions_given = partition_->count() > 0;
+  given_.device_given = device_->count() > 0;
+  given_.name_given = name_->count() > 0;
+  given_.warn_given = warn_->count() > 0;
+}
+
+int run_verb(const Invocation& invocation) {
+  RunArguments given;
+  Arguments arguments("run", "[options] [--] program [arguments]",
+                      "Run a program inside of a partition.");
+  RunOptions run_options(arguments.app(), given);
   arguments.add_examples(
       "Examples:\n"
       "  chronos run --partition train -- python3 train.py\n"
@@ -232,14 +247,11 @@ int run_verb(const Invocation& invocation) {
       "the program was ended, 125 if Chronos failed, 126 if the program cannot be executed, 127\n"
       "if it was not found.");
   std::vector<std::string> options = invocation.arguments;
-  given.command = take_command(app, options);
+  given.command = take_command(arguments.app(), options);
   if (auto status = arguments.parse(options)) return *status == kDone ? kDone : kRunFailed;
-  given.partitions_given = partition->count() > 0;
-  given.device_given = device->count() > 0;
-  given.name_given = name->count() > 0;
-  given.warn_given = warn->count() > 0;
+  run_options.finish();
 
-  Result<int> status = run(given, invocation.signals);
+  Result<int> status = run_command(given, invocation.signals);
   if (status) return *status;
   report(status.error());
   return kRunFailed;

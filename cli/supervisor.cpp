@@ -201,6 +201,7 @@ Result<int> Supervisor::run(const ChildCommand& command) {
     }
     if (waits[2].revents != 0) look_at_all = read_watch() || look_at_all;
     if (waits[0].revents != 0) read_signals();
+    if (observer_) observer_();
     if (!child_status_ && !kill_at_ns_) advance(look_at_all);
   }
   int status = *child_status_;

@@ -12,6 +12,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -35,6 +36,10 @@ class Supervisor {
              const std::string& watch_directory, std::vector<std::string> tokens);
   Supervisor(const Supervisor&) = delete;
   Supervisor& operator=(const Supervisor&) = delete;
+
+  // Called now and then while the program runs, and once when it has ended and what it has left
+  // behind may still run.
+  void set_observer(std::function<void()> observer) { observer_ = std::move(observer); }
 
   // The exit status for the whole command: the program's own (128 + n for signal n), 124 if it was
   // ended because the time was up, 126 or 127 if it could not be started (has been reported).
@@ -61,6 +66,7 @@ class Supervisor {
   int finish_ending();
 
   Expiry expiry_;
+  std::function<void()> observer_;
   ExpiryPolicy policy_;
   InheritedSignals signals_;
   std::string watch_directory_;

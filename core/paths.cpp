@@ -43,6 +43,11 @@ std::string shim_path() {
                               "../" CHRONOS_LIBDIR "/libchronos_shim.so"});
 }
 
+std::string library_path() {
+  return find_near(std::array{"libchronos.so", "../lib/libchronos.so",
+                              "../" CHRONOS_LIBDIR "/libchronos.so"});
+}
+
 std::string probe_path() {
   return find_near(std::array{"chronos-probe", "../libexec/chronos/chronos-probe",
                               "../" CHRONOS_LIBEXECDIR "/chronos/chronos-probe",

@@ -8,6 +8,7 @@
 #include "shim/environment.hpp"
 #include "shim/guard.hpp"
 #include "shim/process.hpp"
+#include "shim/trace.hpp"
 
 namespace chronos::shim {
 namespace {
@@ -44,6 +45,7 @@ Place find_place(const Table& real, cl_device_id device) {
   if (facts.name.empty()) facts.name = "a device without a name";
   Place place = self.partitions.place_for(facts.key, facts.name);
   place.lacks_callbacks = facts.opencl_version.starts_with("OpenCL 1.0");
+  if (place.kind == Place::Kind::kRefused) trace::note(TraceNoteKind::kDevice, *place.why);
   if (!place.passing) self.devices.emplace(device, place);
   return place;
 }

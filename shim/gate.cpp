@@ -9,6 +9,7 @@
 #include "core/units_text.hpp"
 #include "shim/message.hpp"
 #include "shim/process.hpp"
+#include "shim/trace.hpp"
 
 namespace chronos::shim {
 namespace {
@@ -41,9 +42,7 @@ void explain(const Attachment& attachment, std::uint64_t size, Attachment::Outco
   }
 }
 
-}  // namespace
-
-bool reserve(const Assignment& assignment, std::uint64_t size, Receipt& receipt) {
+bool charge(const Assignment& assignment, std::uint64_t size, Receipt& receipt) {
   notice_fork();
   if (assignment.why != nullptr) {
     if (first_time(Topic::kUnusable)) {
@@ -64,24 +63,51 @@ bool reserve(const Assignment& assignment, std::uint64_t size, Receipt& receipt)
   return true;
 }
 
+// Of a charge, and of one of this very process.
+bool is_ours(Receipt receipt) {
+  if (!receipt.is_charged()) return false;
+  notice_fork();
+  return receipt.epoch() == (epoch() & 0x1ff);
+}
+
+void credit(Receipt receipt) {
+  if (!is_ours(receipt)) return;
+  const Assignment* assignment = assignments[receipt.assignment()].load(std::memory_order_acquire);
+  for (Attachment* attachment : assignment->attachments) attachment->credit(receipt.bytes());
+}
+
+}  // namespace
+
+bool reserve(const Assignment& assignment, std::uint64_t size, Receipt& receipt) {
+  const bool fits = charge(assignment, size, receipt);
+  if (trace::on()) fits ? trace::admitted(size) : trace::refused(size);
+  return fits;
+}
+
 bool adjust(const Assignment& assignment, std::uint64_t actual, Receipt& receipt) {
   const std::uint64_t reserved = receipt.bytes();
   if (actual > reserved) {
     Receipt more;
-    if (!reserve(assignment, actual - reserved, more)) return false;
+    if (!charge(assignment, actual - reserved, more)) {
+      if (trace::on()) trace::refused(actual);
+      return false;
+    }
   } else if (actual < reserved) {
-    give_back(Receipt(receipt.epoch(), receipt.assignment(), reserved - actual));
+    credit(Receipt(receipt.epoch(), receipt.assignment(), reserved - actual));
   }
+  if (trace::on()) trace::corrected(reserved, actual);
   receipt = Receipt(receipt.epoch(), receipt.assignment(), actual);
   return true;
 }
 
 void give_back(Receipt receipt) {
-  if (!receipt.is_charged()) return;
-  notice_fork();
-  if (receipt.epoch() != (epoch() & 0x1ff)) return;
-  const Assignment* assignment = assignments[receipt.assignment()].load(std::memory_order_acquire);
-  for (Attachment* attachment : assignment->attachments) attachment->credit(receipt.bytes());
+  if (trace::on() && is_ours(receipt)) trace::given_back(receipt.bytes());
+  credit(receipt);
+}
+
+void undo(Receipt receipt, bool by_driver) {
+  if (trace::on() && is_ours(receipt)) trace::undone(receipt.bytes(), by_driver);
+  give_back(receipt);
 }
 
 const Assignment& assignment_for(const std::vector<Attachment*>& wanted, const std::string* why,

@@ -51,6 +51,10 @@ bool reserve(const Assignment& assignment, std::uint64_t size, Receipt& receipt)
 // False, and nothing changed, if the partition has no room for the difference.
 bool adjust(const Assignment& assignment, std::uint64_t actual, Receipt& receipt);
 
+// Gives back what was reserved for an allocation that came to nothing: the driver failed, or else
+// the rest of it was refused.
+void undo(Receipt receipt, bool by_driver = true);
+
 // Undoes a reserve(). Any thread, any number of threads; in a forked child nothing happens.
 void give_back(Receipt receipt);
 

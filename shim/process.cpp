@@ -8,6 +8,7 @@
 #include "shim/lifetime.hpp"
 #include "shim/pointers.hpp"
 #include "shim/programs.hpp"
+#include "shim/trace.hpp"
 
 namespace chronos::shim {
 namespace detail {
@@ -29,6 +30,7 @@ void in_child() {
   forget_counts_in_child();
   forget_pointers_in_child();
   forget_programs_in_child();
+  trace::forget_in_child();
   fork_marker->store(1);
 }
 

@@ -3,6 +3,7 @@
 #include <string>
 
 #include "core/capi/support.hpp"
+#include "core/doctor/findings.hpp"
 #include "core/launch.hpp"
 #include "core/units.hpp"
 
@@ -149,6 +150,15 @@ int chronos_scope_json(ChronosPartitionerHandle handle, const char* ids, char** 
   });
 }
 
+int chronos_doctor_json(char** json) {
+  if (json != nullptr) *json = nullptr;
+  return guarded([&]() -> Done {
+    if (json == nullptr) return no_output();
+    const doctor::Facts facts = doctor::gather(CHRONOS_VERSION);
+    return hand_out(doctor::machine_json(facts, doctor::findings(facts)), json);
+  });
+}
+
 const char* chronos_last_error_json(void) { return last_error_json(); }
 
 int chronos_shim_path(char** path) {
@@ -161,6 +171,11 @@ int chronos_shim_path(char** path) {
   });
 }
 
-const char* chronos_version(void) { return CHRONOS_VERSION; }
+const char* chronos_version(void) {
+  // With a mark before it, for who has only the file (`chronos doctor`).
+  static constexpr char kMark[] = "CHRONOS_LIBRARY_VERSION=";
+  __attribute__((used)) static const char marked[] = "CHRONOS_LIBRARY_VERSION=" CHRONOS_VERSION;
+  return marked + sizeof kMark - 1;
+}
 
 void chronos_free(void* memory) { std::free(memory); }

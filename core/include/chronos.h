@@ -165,6 +165,11 @@ CHRONOS_API const char* chronos_last_error_json(void);
  * or a colon, which LD_PRELOAD cannot express). */
 CHRONOS_API int chronos_shim_path(char** path);
 
+/* What `chronos doctor --json` prints: {"schema_version", "healthy", "findings": [{"status", "topic",
+ * "text", "remedy"}], ...}. Asks every driver and tries the ways into a program in child processes:
+ * may take some seconds, at most about 25. Errors: NO_MEMORY. */
+CHRONOS_API int chronos_doctor_json(char** json);
+
 /* "1.2.3", for ever good. */
 CHRONOS_API const char* chronos_version(void);
 

@@ -12,6 +12,7 @@
 #include <array>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -19,6 +20,7 @@
 #include "core/inventory_format.hpp"
 #include "core/opencl_facts.hpp"
 #include "core/posix.hpp"
+#include "core/probe/through_loader.hpp"
 
 namespace chronos {
 namespace {
@@ -178,15 +180,25 @@ int take_over_stdout() {
 }  // namespace chronos
 
 int main(int argc, char** argv) {
-  if (argc != 2 || argv[1][0] == '-') {
-    std::fputs("usage: chronos-probe LIBRARY\nAsks one OpenCL driver for its devices.\n", stderr);
+  const bool through = argc >= 3 && std::strcmp(argv[1], "--through") == 0;
+  if (!through && (argc != 2 || argv[1][0] == '-')) {
+    std::fputs(
+        "usage: chronos-probe LIBRARY | --through LOADER [--without-layers]\n"
+        "Asks one OpenCL driver for its devices, or uses OpenCL through an ICD loader.\n",
+        stderr);
     return 2;
   }
   // The parent kills a driver that hangs; if the parent is killed itself, the kernel does.
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   rlimit no_core{0, 0};
   ::setrlimit(RLIMIT_CORE, &no_core);
-  chronos::ask(chronos::Answer(chronos::take_over_stdout()), argv[1]);
+  chronos::Answer answer(chronos::take_over_stdout());
+  if (through) {
+    if (argc > 3) ::unsetenv("OPENCL_LAYERS");  // the shim has put itself there
+    answer.write(chronos::use_loader(argv[2]));
+  } else {
+    chronos::ask(answer, argv[1]);
+  }
   // Not exit(): the destructors of drivers crash as well as their other parts.
   ::_exit(0);
 }

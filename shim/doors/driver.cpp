@@ -68,6 +68,7 @@ bool keep(const Known* known) {
 constinit thread_local const Table* called = nullptr;
 
 struct DriverDoor {
+  static constexpr DoorKind kKind = DoorKind::kDriver;
   static const Table& real(const void* object) {
     static constexpr Table kNone{};
     if (object == nullptr) {
@@ -166,14 +167,14 @@ void* hook_for(const HookedEntry& entry, const Known& known) {
   if (entry.index == offsetof(Table, clCreateContextFromType) / sizeof(void*)) {
     return wrap_from_type(known, Indices());
   }
-  return entry.hook;
+  return entry.hook();
 }
 
 // A driver that was unloaded and came again has its own functions in the same place.
 bool has_hooks(void* const* entries) {
   return std::any_of(std::begin(kHookedEntries<DriverDoor>), std::end(kHookedEntries<DriverDoor>),
                      [&](const HookedEntry& entry) {
-                       return entry.since == 10 && entries[entry.index] == entry.hook;
+                       return entry.since == 10 && entries[entry.index] == entry.hook();
                      });
 }
 
@@ -196,10 +197,15 @@ void patch(cl_platform_id platform) {
   auto** entries = reinterpret_cast<void**>(table);
   Writable writable(entries, entries_since(version) * sizeof(void*));
   if (!writable) {
+    trace::note(TraceNoteKind::kReadOnlyTable, "a driver's table is read-only");
     if (first_time(Topic::kCoverage)) say("a driver's table is read-only: reached by layer only");
     return;
   }
+  trace::door_opened(DoorKind::kDriver);
   for (const HookedEntry& entry : kHookedEntries<DriverDoor>) {
+    if (trace::on() && entry.since <= version && entries[entry.index] == nullptr) {
+      trace::note(TraceNoteKind::kShortTable, entry.name);
+    }
     if (entry.since > version || entries[entry.index] == nullptr) continue;
     void* hook = hook_for(entry, *known);
     if (hook != nullptr)

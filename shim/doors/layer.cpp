@@ -22,6 +22,7 @@ constexpr int kLoaders = 4;
 
 template <int Loader>
 struct LayerDoor {
+  static constexpr DoorKind kKind = DoorKind::kLayer;
   static inline Table target{};
   static const Table& real(const void*) { return target; }
 };
@@ -39,7 +40,11 @@ void open_door(void* const* target, unsigned count) {
   Slots& slots = layer_tables[Loader];
   std::copy_n(target, count, slots.begin());
   for (const HookedEntry& entry : kHookedEntries<LayerDoor<Loader>>) {
-    if (entry.index < count && slots[entry.index] != nullptr) slots[entry.index] = entry.hook;
+    if (entry.index < count && slots[entry.index] != nullptr) {
+      slots[entry.index] = entry.hook();
+    } else {
+      trace::note(TraceNoteKind::kShortTable, entry.name);
+    }
   }
 }
 
@@ -60,6 +65,7 @@ cl_int init(cl_uint num_entries, const Table* target, cl_uint* num_entries_ret,
   if (auto forward = reinterpret_cast<Init>(active_copy_symbol("clInitLayer"))) {
     return forward(num_entries, target, num_entries_ret, layer_ret);
   }
+  trace::door_opened(DoorKind::kLayer);
   const unsigned count = std::min(num_entries, kMostEntries);
   int loader = loaders.fetch_add(1);
   if (loader < kLoaders) {

@@ -2,9 +2,12 @@
 // layer. Nothing else is done until OpenCL is used: we ride in every child of a wrapped program.
 #include "shim/copies.hpp"
 #include "shim/environment.hpp"
+#include "shim/trace.hpp"
 
 namespace {
 __attribute__((constructor)) void on_load() {
-  if (chronos::shim::is_active_copy()) chronos::shim::announce_layer();
+  if (!chronos::shim::is_active_copy()) return;
+  chronos::shim::trace::begin();
+  chronos::shim::announce_layer();
 }
 }  // namespace

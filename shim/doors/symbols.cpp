@@ -57,6 +57,7 @@ std::array<std::atomic<const void*>, 8> layered;
 
 template <int Index>
 struct SymbolDoor {
+  static constexpr DoorKind kKind = DoorKind::kSymbol;
   static inline Table table{};
   static const Table& real(const void*) { return table; }
 };
@@ -83,13 +84,14 @@ void* CL_API_CALL address_by_name(const char* name) {
   return hook_by_name<SymbolDoor<Index>>(&SymbolDoor<Index>::table, name, address);
 }
 
+// The hook for a symbol: the lists' rows first, in the enumeration's order.
 template <int Index>
-inline const std::array<void*, kSymbols> kHooks = {
-#define CHRONOS_ENTRY(name, since, ...) reinterpret_cast<void*>(&Hooks<SymbolDoor<Index>>::name),
-#include "shim/entry_points.def"
-#define CHRONOS_EXTENSION(name, ...) reinterpret_cast<void*>(&Hooks<SymbolDoor<Index>>::name),
-#include "shim/extensions.def"
-    nullptr};
+void* hook_of(unsigned symbol) {
+  constexpr std::size_t kEntries = std::size(kHookedEntries<SymbolDoor<Index>>);
+  if (symbol < kEntries) return kHookedEntries<SymbolDoor<Index>>[symbol].hook();
+  if (symbol == kGetPlatforms) return nullptr;
+  return kHookedExtensions<SymbolDoor<Index>>[symbol - kEntries].hook();
+}
 
 template <int Index>
 inline const std::array<void*, kSymbols> kThunks = {
@@ -135,7 +137,7 @@ void fill(Provider& provider, void* handle) {
   for (unsigned i = 0; i < kSymbols; ++i) {
     void* real = real_dlsym()(handle, kNames[i]);
     provider.real[i] = real;
-    void* hook = kHooks<Index>[i];
+    void* hook = hook_of<Index>(i);
     if (i == kGetPlatforms && real != nullptr) hook = wrap_loader_function(kNames[i], real);
     if (i == k_clGetExtensionFunctionAddress)
       hook = reinterpret_cast<void*>(&address_by_name<Index>);
@@ -189,6 +191,7 @@ int provider_of(const void* function) {
     Provider& provider = providers[static_cast<std::size_t>(i)];
     if (provider.module.load() != nullptr) continue;
     fill(i, handle, Indices());
+    trace::door_opened(DoorKind::kSymbol);
     if (is_layered(info.dli_fbase)) call_straight(provider);
     provider.module.store(info.dli_fbase, std::memory_order_release);
     return i;

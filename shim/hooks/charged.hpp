@@ -12,6 +12,7 @@
 #include "shim/lifetime.hpp"
 #include "shim/opencl.hpp"
 #include "shim/pointers.hpp"
+#include "shim/trace.hpp"
 
 namespace chronos::shim {
 
@@ -28,7 +29,10 @@ cl_mem create_charged(const Table& real, cl_context context, std::uint64_t size,
   // What is wrong with the call is the driver's to say, in its own words.
   if (Guard::inside() || context == nullptr || size == 0) return create(errcode_ret);
   const Assignment& assignment = assignment_of(real, context);
-  if (assignment.is_free()) return create(errcode_ret);
+  if (assignment.is_free()) {
+    if (trace::on()) trace::unassigned(size);
+    return create(errcode_ret);
+  }
 
   Guard guard;
   Receipt receipt;
@@ -36,12 +40,12 @@ cl_mem create_charged(const Table& real, cl_context context, std::uint64_t size,
   cl_int error = CL_SUCCESS;
   cl_mem object = create(&error);
   if (object == nullptr) {
-    give_back(receipt);
+    undo(receipt);
   } else if (!adjust(assignment, settle(object), receipt) ||
              !follow(real, object, receipt, assignment.counted)) {
     // No room for all of it, or nobody would tell us when its memory is free again.
     real.clReleaseMemObject(object);
-    give_back(receipt);
+    undo(receipt, false);
     return refused(errcode_ret);
   }
   if (errcode_ret != nullptr) *errcode_ret = error;
@@ -105,7 +109,10 @@ void* allocate_charged(const Table& real, cl_context context, const Assignment* 
                        std::size_t size, cl_int* errcode_ret, Allocate allocate) {
   if (Guard::inside() || context == nullptr || size == 0) return allocate();
   if (assignment == nullptr) assignment = &assignment_of(real, context);
-  if (assignment->is_free()) return allocate();
+  if (assignment->is_free()) {
+    if (trace::on()) trace::unassigned(size);
+    return allocate();
+  }
 
   Guard guard;
   Receipt receipt;
@@ -115,7 +122,7 @@ void* allocate_charged(const Table& real, cl_context context, const Assignment* 
   }
   void* address = allocate();
   if (address == nullptr) {
-    give_back(receipt);
+    undo(receipt);
   } else {
     keep_pointer(address, {size, receipt});
   }

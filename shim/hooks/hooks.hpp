@@ -1,4 +1,5 @@
 // One hook per entry point, for a door. A door is a class with
+//     static constexpr DoorKind kKind;
 //     static const Table& real(const void* object);
 // that answers the real functions for an OpenCL object that came in through it.
 #pragma once
@@ -12,6 +13,7 @@
 #include "shim/hooks/memory_objects.hpp"
 #include "shim/hooks/program_objects.hpp"
 #include "shim/hooks/queries.hpp"
+#include "shim/trace.hpp"
 
 namespace chronos::shim {
 
@@ -85,27 +87,34 @@ struct HookedEntry {
   const char* name;
   unsigned index;
   unsigned since;
-  void* hook;
+  void* plain;
+  void* traced;
+  // Decided before any door opens: without a trace, its wrapper is not even there.
+  void* hook() const { return trace::on() ? traced : plain; }
 };
 
 template <class Door>
 inline const HookedEntry kHookedEntries[] = {
 #define CHRONOS_ENTRY(name, since, ...)                                        \
   {#name, static_cast<unsigned>(offsetof(Table, name) / sizeof(void*)), since, \
-   reinterpret_cast<void*>(&Hooks<Door>::name)},
+   reinterpret_cast<void*>(&Hooks<Door>::name),                                \
+   reinterpret_cast<void*>(&trace::Named<Door::kKind, Call::name, &Hooks<Door>::name>::call)},
 #include "shim/entry_points.def"
 };
 
 struct HookedExtension {
   const char* name;
   Extension extension;
-  void* hook;
+  void* plain;
+  void* traced;
+  void* hook() const { return trace::on() ? traced : plain; }
 };
 
 template <class Door>
 inline const HookedExtension kHookedExtensions[] = {
-#define CHRONOS_EXTENSION(name, ...) \
-  {#name, Extension::name, reinterpret_cast<void*>(&Hooks<Door>::name)},
+#define CHRONOS_EXTENSION(name, ...)                                    \
+  {#name, Extension::name, reinterpret_cast<void*>(&Hooks<Door>::name), \
+   reinterpret_cast<void*>(&trace::Named<Door::kKind, Call::name, &Hooks<Door>::name>::call)},
 #include "shim/extensions.def"
 };
 
@@ -115,15 +124,16 @@ void* hook_by_name(const Table* table, const char* name, void* real) {
   for (const HookedExtension& hooked : kHookedExtensions<Door>) {
     if (std::strcmp(name, hooked.name) != 0) continue;
     remember_extension(door_id<Door>(), hooked.extension, real);
-    return hooked.hook;
+    return hooked.hook();
   }
   // Some drivers hand out core functions by name too.
   for (const HookedEntry& hooked : kHookedEntries<Door>) {
     if (std::strcmp(name, hooked.name) != 0) continue;
     const bool has =
         table != nullptr && reinterpret_cast<void* const*>(table)[hooked.index] != nullptr;
-    return has ? hooked.hook : real;
+    return has ? hooked.hook() : real;
   }
+  if (trace::on()) trace::asked_for(name);
   return real;
 }
 
