@@ -17,6 +17,7 @@ from fake import BUILD, CLIENTS, GIB, LIBRARY, MIB, ROOT, FakeDriver  # noqa: E4
 
 CHRONOS = BUILD / "bin" / "chronos"
 SHIM = BUILD / "lib" / "libchronos_shim.so"
+ASAN = BUILD.parent / "asan"  # the same with sanitizers, where it has been built
 SCRIPTS = ROOT / "tests" / "clients"
 POCL = Path("/etc/OpenCL/vendors/pocl.icd")
 INTEL = [Path(folder) / "lib" / "libintelocl.so"
