@@ -55,6 +55,13 @@ def only_line(text):
     return lines[0]
 
 
+def sanitizer_library(name):
+    """The compiler's own, for LD_PRELOAD."""
+    found = subprocess.run(["gcc", f"-print-file-name={name}"], text=True, capture_output=True,
+                           check=True).stdout.strip()
+    return os.path.realpath(found)
+
+
 def poll(what, condition, seconds=PATIENCE):
     """Wait until condition() is true."""
     end = time.monotonic() + seconds

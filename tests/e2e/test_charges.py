@@ -4,12 +4,9 @@ tests/clients/charges measures it from within a partition; also under AddressSan
 UndefinedBehaviorSanitizer, shim and program, where their build is there.
 """
 
-import os
-import subprocess
-
 import pytest
 
-from support import ASAN, CLIENTS, FakeBox, MIB, built, only_line
+from support import ASAN, CLIENTS, FakeBox, MIB, built, only_line, sanitizer_library
 from support import box, every_box, fake_box, intel, pocl  # noqa: F401
 
 LIMIT = 16 * MIB
@@ -68,12 +65,6 @@ def test_charged_to_the_byte(driver, door, lifetime):
     check(box, result, KINDS[name])
 
 
-def library(name):
-    found = subprocess.run(["gcc", f"-print-file-name={name}"], text=True, capture_output=True,
-                           check=True).stdout.strip()
-    return os.path.realpath(found)
-
-
 @DRIVERS
 @pytest.mark.parametrize("door", ["both", "layer"])
 @pytest.mark.parametrize("program", ["charges", "parity"])
@@ -84,7 +75,7 @@ def test_sanitizers_find_nothing(driver, program, door):
         pytest.skip("the asan preset is not built")
     whole = program == "parity"
     box.create("100%" if whole else LIMIT)
-    preload = [library("libasan.so"), library("libubsan.so")] + [str(shim)] * (door == "both")
+    preload = [sanitizer_library("libasan.so"), sanitizer_library("libubsan.so")] + [str(shim)] * (door == "both")
     result = box.run(
         "env", f"LD_PRELOAD={':'.join(preload)}", f"OPENCL_LAYERS={shim}",
         # Drivers leave memory behind; PoCL's compiler takes more than the address space is told.
