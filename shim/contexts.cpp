@@ -42,6 +42,12 @@ Place find_place(const Table& real, cl_device_id device) {
   Place place = self.partitions.place_for(facts.key, facts.name);
   place.lacks_callbacks = facts.opencl_version.starts_with("OpenCL 1.0");
   place.device_bytes = facts.total_bytes;
+  cl_ulong in_one_piece = 0;
+  if (facts.total_bytes != 0 &&
+      real.clGetDeviceInfo(device, CL_DEVICE_MAX_MEM_ALLOC_SIZE, sizeof in_one_piece, &in_one_piece,
+                           nullptr) == CL_SUCCESS) {
+    place.device_bytes = std::max<std::uint64_t>(place.device_bytes, in_one_piece);
+  }
   if (!place.passing) self.devices.emplace(device, place);
   return place;
 }

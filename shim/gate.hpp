@@ -17,7 +17,7 @@ struct Assignment {
   const std::string* why = nullptr;       // set: every allocation is refused, this is the line
   bool counted = false;                   // references must be counted: there are no callbacks
   std::uint64_t index = 0;                // position among all assignments of this process
-  std::uint64_t device_bytes = kNoBound;  // the largest device has so many; more is nonsense
+  std::uint64_t device_bytes = kNoBound;  // no device could give more at once
 
   bool is_free() const { return attachments.empty() && why == nullptr; }
 

@@ -100,6 +100,18 @@ def test_sizes_beyond_all_reason_are_the_drivers_to_refuse(box, size):
     assert box.used() == 2 * MIB
 
 
+def test_what_some_device_could_hold_is_refused_without_the_driver(fake_box):
+    """A driver that gives more in one piece than it says that the device has."""
+    box = fake_box(devices=[{"memory_bytes": GIB, "max_alloc_bytes": 4 * GIB}])
+    box.create(LIMIT)
+    session = box.session()
+    assert session("[make(2 * GIB), make(4 * GIB), make(4 * GIB + 1)]") == [REFUSED, REFUSED,
+                                                                           INVALID_SIZE]
+    with box.witnessed() as witness:
+        assert witness.allocations() == 0
+    assert box.used() == 0
+
+
 def test_every_kind_of_buffer_is_charged(any_box):
     any_box.create(LIMIT)
     session = any_box.session()
