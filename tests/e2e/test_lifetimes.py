@@ -216,6 +216,21 @@ def test_an_enqueued_free_gives_back_when_it_has_run(any_box, with_callback):
     assert session("make(64 * MIB)") == 0
 
 
+def test_a_callback_that_frees_nothing_gives_nothing_back(any_box):
+    any_box.create(LIMIT)
+    session = any_box.session()
+    session("make(MIB); drop()")
+    session(WAITING)
+    session("told = []; freeing = FREE(lambda *_: told.append(1))")
+    session("pointers = (P * 1)(svm_alloc(the_context, 1, 40 * MIB, 0))")
+    assert session("svm_enqueue_free(queue, 1, pointers, freeing, None, 1, waits, None)") == 0
+    assert session("[set_status(gate, 0), cl.finish(queue)]") == [0, 0]
+    poll("the callback", lambda: session("len(told)") == 1)
+    assert any_box.used() == 40 * MIB
+    session("svm_free(the_context, pointers[0])")
+    assert any_box.used() == 0
+
+
 def test_an_enqueued_free_that_never_runs_gives_nothing_back(box):
     """What it waits for fails: the memory is the program's still."""
     box.create(LIMIT)
