@@ -46,8 +46,19 @@ Place find_place(const Table& real, cl_device_id device) {
   Place place = self.partitions.place_for(facts.key, facts.name);
   place.lacks_callbacks = facts.opencl_version.starts_with("OpenCL 1.0");
   if (place.kind == Place::Kind::kRefused) trace::note(TraceNoteKind::kDevice, *place.why);
+  place.device_bytes = facts.total_bytes;
+  cl_ulong in_one_piece = 0;
+  if (facts.total_bytes != 0 &&
+      real.clGetDeviceInfo(device, CL_DEVICE_MAX_MEM_ALLOC_SIZE, sizeof in_one_piece, &in_one_piece,
+                           nullptr) == CL_SUCCESS) {
+    place.device_bytes = std::max<std::uint64_t>(place.device_bytes, in_one_piece);
+  }
   if (!place.passing) self.devices.emplace(device, place);
   return place;
+}
+
+std::uint64_t bound_of(const Place& place) {
+  return place.device_bytes != 0 ? place.device_bytes : Assignment::kNoBound;
 }
 
 // CL_CONTEXT_DEVICES, OpenCL 3.0 section 4.4.
@@ -73,6 +84,7 @@ const Assignment& find_assignment(const Table& real, cl_context context, bool& l
   std::vector<Attachment*> attachments;
   const std::string* why = nullptr;
   bool counted = false;
+  std::uint64_t device_bytes = 0;
   std::vector<cl_device_id> devices;
   cl_int status = devices_of(real, context, devices);
   if (status == CL_INVALID_CONTEXT) {  // the driver will say so
@@ -83,12 +95,13 @@ const Assignment& find_assignment(const Table& real, cl_context context, bool& l
   for (cl_device_id device : devices) {
     const Place place = find_place(real, device);
     counted = counted || place.lacks_callbacks;
+    device_bytes = std::max(device_bytes, bound_of(place));
     if (place.kind == Place::Kind::kRefused) why = place.why;
     if (place.passing) lasting = false;
     if (place.kind == Place::Kind::kCharged) attachments.push_back(place.attachment);
   }
   if (why != nullptr) attachments.clear();
-  const Assignment& assignment = assignment_for(attachments, why, counted);
+  const Assignment& assignment = assignment_for(attachments, why, counted, device_bytes);
   if (lasting) self.contexts.emplace(context, &assignment);
   return assignment;
 }
@@ -130,7 +143,8 @@ const Assignment& assignment_of(const Table& real, cl_device_id device) {
   const Place place = find_place(real, device);
   std::vector<Attachment*> attachments;
   if (place.kind == Place::Kind::kCharged) attachments.push_back(place.attachment);
-  return assignment_for(attachments, place.kind == Place::Kind::kRefused ? place.why : nullptr);
+  const std::string* why = place.kind == Place::Kind::kRefused ? place.why : nullptr;
+  return assignment_for(attachments, why, false, bound_of(place));
 }
 
 void forget_context(cl_context context) {

@@ -111,22 +111,23 @@ void undo(Receipt receipt, bool by_driver) {
 }
 
 const Assignment& assignment_for(const std::vector<Attachment*>& wanted, const std::string* why,
-                                 bool counted) {
+                                 bool counted, std::uint64_t device_bytes) {
   std::vector<Attachment*> attachments = wanted;
   std::sort(attachments.begin(), attachments.end());
   attachments.erase(std::unique(attachments.begin(), attachments.end()), attachments.end());
   for (std::size_t i = 0; i < assignment_count; ++i) {
     const Assignment* known = assignments[i].load(std::memory_order_relaxed);
-    if (known->attachments == attachments && known->why == why && known->counted == counted) {
+    if (known->attachments == attachments && known->why == why && known->counted == counted &&
+        known->device_bytes == device_bytes) {
       return *known;
     }
   }
   if (assignment_count == kMaxAssignments) {
     static const std::string kTooMany = "too many different sets of devices in one program";
-    static const Assignment kNone{{}, &kTooMany, false, 0};
+    static const Assignment kNone{{}, &kTooMany, false, 0, Assignment::kNoBound};
     return kNone;
   }
-  auto* made = new Assignment{std::move(attachments), why, counted, assignment_count};
+  auto* made = new Assignment{std::move(attachments), why, counted, assignment_count, device_bytes};
   assignments[assignment_count++].store(made, std::memory_order_release);
   return *made;
 }

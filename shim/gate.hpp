@@ -13,12 +13,15 @@ namespace chronos::shim {
 // What allocations in a context are charged to: one partition for each of its devices that has
 // one. Made once for each different set, and never destroyed.
 struct Assignment {
-  std::vector<Attachment*> attachments;  // without duplicates; empty: nothing is charged
-  const std::string* why = nullptr;      // set: every allocation is refused, this is the line
-  bool counted = false;                  // references must be counted: there are no callbacks
-  std::uint64_t index = 0;               // position among all assignments of this process
+  std::vector<Attachment*> attachments;   // without duplicates; empty: nothing is charged
+  const std::string* why = nullptr;       // set: every allocation is refused, this is the line
+  bool counted = false;                   // references must be counted: there are no callbacks
+  std::uint64_t index = 0;                // position among all assignments of this process
+  std::uint64_t device_bytes = kNoBound;  // no device could give more at once
 
   bool is_free() const { return attachments.empty() && why == nullptr; }
+
+  static constexpr std::uint64_t kNoBound = ~std::uint64_t{0};
 };
 
 // The proof of a charge, in one word, so that it travels through a driver as a callback's argument
@@ -61,6 +64,7 @@ void give_back(Receipt receipt);
 // The assignment of these attachments and reason, made if there is none yet. The caller holds
 // process().mutex.
 const Assignment& assignment_for(const std::vector<Attachment*>& attachments,
-                                 const std::string* why, bool counted = false);
+                                 const std::string* why, bool counted = false,
+                                 std::uint64_t device_bytes = Assignment::kNoBound);
 
 }  // namespace chronos::shim

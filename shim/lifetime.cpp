@@ -31,10 +31,10 @@ void CL_CALLBACK run_program_callback(cl_mem object, void* data) {
 // Objects by address, in shards so that threads rarely meet.
 class Counts {
  public:
-  void add(cl_mem object, Receipt receipt, cl_mem parent) {
+  void add(cl_mem object, Receipt receipt, cl_mem parent, bool calls_back) {
     Shard& shard = shard_of(object);
     std::lock_guard lock(shard.mutex);
-    shard.objects[object] = {1, receipt, parent};
+    shard.objects[object] = {1, receipt, parent, calls_back};
     detail::any_counted.store(true, std::memory_order_release);
   }
 
@@ -49,8 +49,9 @@ class Counts {
   }
 
   // Of an object and the parents that it kept, only the last one is charged.
-  Receipt release(cl_mem object) {
+  Released release(cl_mem object) {
     Counted gone;
+    cl_mem last = nullptr;
     while (object != nullptr) {
       Shard& shard = shard_of(object);
       std::lock_guard lock(shard.mutex);
@@ -58,9 +59,10 @@ class Counts {
       if (at == shard.objects.end() || --at->second.references > 0) return {};
       gone = at->second;
       shard.objects.erase(at);
+      last = object;
       object = gone.parent;
     }
-    return gone.receipt;
+    return {last, gone.receipt, gone.calls_back};
   }
 
  private:
@@ -68,6 +70,7 @@ class Counts {
     unsigned references = 0;
     Receipt receipt;
     cl_mem parent = nullptr;
+    bool calls_back = false;
   };
   struct alignas(64) Shard {
     std::mutex mutex;
@@ -96,15 +99,32 @@ bool counts_asked_for() {
   return asked;
 }
 
+bool call_back(const Table& real, cl_mem object, Receipt receipt) {
+  return real.clSetMemObjectDestructorCallback(object, on_destroyed, receipt.word()) == CL_SUCCESS;
+}
+
+// Drivers count the commands that they have queued (PoCL), or do not show it.
+bool in_use(const Table& real, cl_mem object) {
+  cl_uint references = 0;
+  return real.clGetMemObjectInfo(object, CL_MEM_REFERENCE_COUNT, sizeof references, &references,
+                                 nullptr) == CL_SUCCESS &&
+         references > 1;
+}
+
 }  // namespace
 
 bool follow(const Table& real, cl_mem object, Receipt receipt, bool counted) {
-  if (!counted && real.clSetMemObjectDestructorCallback != nullptr && !counts_asked_for()) {
-    return real.clSetMemObjectDestructorCallback(object, on_destroyed, receipt.word()) ==
-           CL_SUCCESS;
-  }
-  counts().add(object, receipt, nullptr);
+  const bool calls_back = !counted && real.clSetMemObjectDestructorCallback != nullptr;
+  if (calls_back && !counts_asked_for()) return call_back(real, object, receipt);
+  counts().add(object, receipt, nullptr, calls_back);
   return true;
+}
+
+bool follow_commands(const Table& real, cl_mem object, const Released& released) {
+  if (!released.receipt.is_charged() || !released.calls_back) return false;
+  // What queued commands use of the parents that it kept is not seen here.
+  if (released.last != object) return call_back(real, released.last, released.receipt);
+  return in_use(real, object) && call_back(real, object, released.receipt);
 }
 
 cl_int set_program_callback(const Table& real, cl_mem object, DestructorCallback notify,
@@ -118,11 +138,11 @@ cl_int set_program_callback(const Table& real, cl_mem object, DestructorCallback
 }
 
 void follow_child(cl_mem object, cl_mem parent) {
-  if (counting() && counts().retain(parent)) counts().add(object, Receipt(), parent);
+  if (counting() && counts().retain(parent)) counts().add(object, Receipt(), parent, false);
 }
 
 void note_retain(cl_mem object) { counts().retain(object); }
-Receipt note_release(cl_mem object) { return counts().release(object); }
+Released note_release(cl_mem object) { return counts().release(object); }
 
 void forget_counts_in_child() {
   if (counting()) all_counts().store(new Counts);

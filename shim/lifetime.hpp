@@ -2,7 +2,8 @@
 // callback that is registered first and so runs last (OpenCL 3.0 section 5.5.1): after queued
 // commands have finished and sub-buffers are gone. Where a driver has no such callback (OpenCL
 // 1.0), or with CHRONOS_LIFETIME=counts, references are counted here, which frees the bytes when
-// the last reference is dropped, be there queued commands or not.
+// the last reference is dropped; only if the driver shows then that queued commands hold the object
+// is it asked, where it can be, to say when they are done.
 #pragma once
 
 #include <atomic>
@@ -33,9 +34,16 @@ void follow_child(cl_mem object, cl_mem parent);
 
 // To be called around the driver's own calls, for objects whose references are counted.
 void note_retain(cl_mem object);
-// Before the driver's, because the address may be reused after it; what it returns is to be given
-// back after the driver's, because only then the memory is free.
-[[nodiscard]] Receipt note_release(cl_mem object);
+struct Released {
+  cl_mem last = nullptr;    // the object that is charged, if this was its last reference
+  Receipt receipt;          // what for; empty if it lives on
+  bool calls_back = false;  // its driver has destructor callbacks
+};
+// Before the driver's, because the address may be reused after it.
+[[nodiscard]] Released note_release(cl_mem object);
+// Between the two: whether the driver gives the receipt back later. If not it is to be given back
+// after the driver's release of `object`, because only then the memory is free.
+[[nodiscard]] bool follow_commands(const Table& real, cl_mem object, const Released& released);
 
 // Whether any object's references are counted, so that the calls above matter.
 inline bool counting() { return detail::any_counted.load(std::memory_order_acquire); }

@@ -25,6 +25,7 @@ struct Place {
   const std::string* why = nullptr;  // with kRefused: one line
   bool lacks_callbacks = false;      // OpenCL 1.0: its driver has no destructor callbacks
   bool passing = false;              // with kRefused: look again next time (no descriptor was left)
+  std::uint64_t device_bytes = 0;    // the most that it could give at once; 0: it does not say
 };
 
 class Partitions {

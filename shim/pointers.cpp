@@ -72,8 +72,10 @@ void FreeBatch::put_back() {
   taken_.clear();
 }
 
-void CL_CALLBACK FreeBatch::on_complete(cl_event, cl_int, void* data) {
-  delete static_cast<FreeBatch*>(data);
+// A command whose wait list failed has not run, and freed nothing.
+void CL_CALLBACK FreeBatch::on_complete(cl_event, cl_int status, void* data) {
+  std::unique_ptr<FreeBatch> batch(static_cast<FreeBatch*>(data));
+  if (status < 0) batch->put_back();
 }
 
 void FreeBatch::give_back_at(const Table& real, cl_event event) {
@@ -84,7 +86,8 @@ void FreeBatch::give_back_at(const Table& real, cl_event event) {
     static_cast<void>(later.release());
     return;
   }
-  real.clWaitForEvents(1, &event);  // nobody would tell us; then `later` gives back
+  // Nobody would tell us; `later` gives back.
+  if (real.clWaitForEvents(1, &event) != CL_SUCCESS) later->put_back();
 }
 
 }  // namespace detail

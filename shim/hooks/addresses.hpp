@@ -14,8 +14,10 @@ struct AddressHooks {
   static void* CL_API_CALL clSVMAlloc(cl_context context, cl_svm_mem_flags flags, size_t size,
                                       cl_uint alignment) {
     const Table& real = Door::real(context);
-    return allocate_charged(real, context, nullptr, size, nullptr,
-                            [&] { return real.clSVMAlloc(context, flags, size, alignment); });
+    return allocate_charged(
+        real, context, nullptr, size, nullptr,
+        [&] { return real.clSVMAlloc(context, flags, size, alignment); },
+        [&](void* address) { real.clSVMFree(context, address); });
   }
 
   static void CL_API_CALL clSVMFree(cl_context context, void* address) {
@@ -69,9 +71,15 @@ struct AddressHooks {
     const Table& table = Door::real(context);
     auto real = find_extension<Door, Real>(table, context, Extension::clSVMAllocWithPropertiesKHR);
     if (real == nullptr) return none(errcode_ret);
-    return allocate_charged(table, context, nullptr, size, errcode_ret, [&] {
-      return real(context, properties, type_index, size, errcode_ret);
-    });
+    auto undo = [&](void* address) {
+      using Free = cl_int(CL_API_CALL*)(cl_context, const cl_bitfield*, cl_bitfield, void*);
+      auto release =
+          find_extension<Door, Free>(table, context, Extension::clSVMFreeWithPropertiesKHR);
+      if (release != nullptr) release(context, nullptr, 0, address);
+    };
+    return allocate_charged(
+        table, context, nullptr, size, errcode_ret,
+        [&] { return real(context, properties, type_index, size, errcode_ret); }, undo);
   }
 
   static cl_int CL_API_CALL clSVMFreeWithPropertiesKHR(cl_context context,
@@ -86,11 +94,13 @@ struct AddressHooks {
 
   static void* CL_API_CALL clSVMAllocARM(cl_context context, cl_bitfield flags, size_t size,
                                          cl_uint alignment) {
-    return allocate_svm(Extension::clSVMAllocARM, context, flags, size, alignment);
+    return allocate_svm(Extension::clSVMAllocARM, Extension::clSVMFreeARM, context, flags, size,
+                        alignment);
   }
   static void* CL_API_CALL clSVMAllocAMD(cl_context context, cl_bitfield flags, size_t size,
                                          cl_uint alignment) {
-    return allocate_svm(Extension::clSVMAllocAMD, context, flags, size, alignment);
+    return allocate_svm(Extension::clSVMAllocAMD, Extension::clSVMFreeAMD, context, flags, size,
+                        alignment);
   }
 
   static void CL_API_CALL clSVMFreeARM(cl_context context, void* address) {
@@ -132,9 +142,14 @@ struct AddressHooks {
     if (real == nullptr) return none(errcode_ret);
     const Assignment* of_device =
         device != nullptr && !Guard::inside() ? &assignment_of(table, device) : nullptr;
-    return allocate_charged(table, context, of_device, size, errcode_ret, [&] {
-      return real(context, device, properties, size, alignment, errcode_ret);
-    });
+    auto undo = [&](void* address) {
+      using Free = cl_int(CL_API_CALL*)(cl_context, void*);
+      auto release = find_extension<Door, Free>(table, context, Extension::clMemFreeINTEL);
+      if (release != nullptr) release(context, address);
+    };
+    return allocate_charged(
+        table, context, of_device, size, errcode_ret,
+        [&] { return real(context, device, properties, size, alignment, errcode_ret); }, undo);
   }
 
   static cl_int free_usm(Extension extension, cl_context context, void* address) {
@@ -144,14 +159,20 @@ struct AddressHooks {
     return free_charged(address, [&] { return real(context, address); });
   }
 
-  static void* allocate_svm(Extension extension, cl_context context, cl_bitfield flags, size_t size,
-                            cl_uint alignment) {
+  static void* allocate_svm(Extension extension, Extension free, cl_context context,
+                            cl_bitfield flags, size_t size, cl_uint alignment) {
     using Real = void*(CL_API_CALL*)(cl_context, cl_bitfield, size_t, cl_uint);
     const Table& table = Door::real(context);
     auto real = find_extension<Door, Real>(table, context, extension);
     if (real == nullptr) return nullptr;
-    return allocate_charged(table, context, nullptr, size, nullptr,
-                            [&] { return real(context, flags, size, alignment); });
+    auto undo = [&](void* address) {
+      using Free = void(CL_API_CALL*)(cl_context, void*);
+      if (auto release = find_extension<Door, Free>(table, context, free))
+        release(context, address);
+    };
+    return allocate_charged(
+        table, context, nullptr, size, nullptr,
+        [&] { return real(context, flags, size, alignment); }, undo);
   }
 
   static void free_svm(Extension extension, cl_context context, void* address) {

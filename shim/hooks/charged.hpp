@@ -21,6 +21,12 @@ inline cl_mem refused(cl_int* errcode_ret) {
   return nullptr;
 }
 
+// What no device of the context could hold is the driver's to refuse, in its own words; should it
+// not, the charge that follows does.
+inline std::uint64_t charged_first(const Assignment& assignment, std::uint64_t size) {
+  return size > assignment.device_bytes ? 0 : size;
+}
+
 // `create` is called as create(cl_int* errcode_ret) and makes the object in the driver; `settle` is
 // called with it and says how many bytes it really takes.
 template <class Create, class Settle>
@@ -36,7 +42,7 @@ cl_mem create_charged(const Table& real, cl_context context, std::uint64_t size,
 
   Guard guard;
   Receipt receipt;
-  if (!reserve(assignment, size, receipt)) return refused(errcode_ret);
+  if (!reserve(assignment, charged_first(assignment, size), receipt)) return refused(errcode_ret);
   cl_int error = CL_SUCCESS;
   cl_mem object = create(&error);
   if (object == nullptr) {
@@ -102,11 +108,12 @@ cl_mem create_image(const Table& real, cl_context context, const cl_bitfield* pr
   });
 }
 
-// Memory that is known by its address. `allocate` is called without arguments; a refusal is null
-// and, where the call has an error code, CL_OUT_OF_RESOURCES.
-template <class Allocate>
+// Memory that is known by its address. `allocate` is called without arguments, `take_back` with
+// the address; a refusal is null and, where the call has an error code, CL_OUT_OF_RESOURCES.
+template <class Allocate, class TakeBack>
 void* allocate_charged(const Table& real, cl_context context, const Assignment* assignment,
-                       std::size_t size, cl_int* errcode_ret, Allocate allocate) {
+                       std::size_t size, cl_int* errcode_ret, Allocate allocate,
+                       TakeBack take_back) {
   if (Guard::inside() || context == nullptr || size == 0) return allocate();
   if (assignment == nullptr) assignment = &assignment_of(real, context);
   if (assignment->is_free()) {
@@ -116,13 +123,18 @@ void* allocate_charged(const Table& real, cl_context context, const Assignment* 
 
   Guard guard;
   Receipt receipt;
-  if (!reserve(*assignment, size, receipt)) {
+  auto refuse = [&]() -> void* {
     if (errcode_ret != nullptr) *errcode_ret = CL_OUT_OF_RESOURCES;
     return nullptr;
-  }
+  };
+  if (!reserve(*assignment, charged_first(*assignment, size), receipt)) return refuse();
   void* address = allocate();
   if (address == nullptr) {
     undo(receipt);
+  } else if (!adjust(*assignment, size, receipt)) {
+    take_back(address);
+    undo(receipt, false);
+    return refuse();
   } else {
     keep_pointer(address, {size, receipt});
   }

@@ -54,9 +54,10 @@ struct MemoryObjectHooks {
     if (!counting() || Guard::inside()) return Door::real(object).clReleaseMemObject(object);
     Guard guard;
     const Table& real = Door::real(object);
-    const Receipt receipt = note_release(object);
+    const Released released = note_release(object);
+    const bool later = follow_commands(real, object, released);
     const cl_int status = real.clReleaseMemObject(object);
-    give_back(receipt);
+    if (!later) give_back(released.receipt);
     return status;
   }
 

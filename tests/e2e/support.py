@@ -17,10 +17,15 @@ from fake import BUILD, CLIENTS, GIB, LIBRARY, MIB, ROOT, FakeDriver  # noqa: E4
 
 CHRONOS = BUILD / "bin" / "chronos"
 SHIM = BUILD / "lib" / "libchronos_shim.so"
+ASAN = BUILD.parent / "asan"  # the same with sanitizers, where it has been built
 SCRIPTS = ROOT / "tests" / "clients"
 POCL = Path("/etc/OpenCL/vendors/pocl.icd")
+INTEL = [Path(folder) / "lib" / "libintelocl.so"
+         for folder in (os.environ.get("CHRONOS_INTEL_OPENCL", BUILD.parent / "matrix" / "venv"),
+                        BUILD.parent / "venv")]
 PYTHON = "/usr/bin/python3"
 REFUSED = -4  # CL_MEM_OBJECT_ALLOCATION_FAILURE
+INVALID_SIZE = -61  # CL_INVALID_BUFFER_SIZE
 PATIENCE = 60  # seconds; only a broken build waits so long
 
 LEVEL = os.environ.get("CHRONOS_TEST_LEVEL", "normal")
@@ -48,6 +53,13 @@ def only_line(text):
     lines = own_lines(text)
     assert len(lines) == 1, f"not one Chronos line in:\n{text}"
     return lines[0]
+
+
+def sanitizer_library(name):
+    """The compiler's own, for LD_PRELOAD."""
+    found = subprocess.run(["gcc", f"-print-file-name={name}"], text=True, capture_output=True,
+                           check=True).stdout.strip()
+    return os.path.realpath(found)
 
 
 def poll(what, condition, seconds=PATIENCE):
@@ -248,6 +260,28 @@ def pocl(tmp_path):
     made = Box(tmp_path, {"OCL_ICD_VENDORS": f"{vendors}/"})
     yield made
     made.close()
+
+
+@pytest.fixture
+def intel(tmp_path):
+    """Intel's CPU runtime from PyPI, where it is installed."""
+    for library in INTEL:
+        if library.exists():
+            break
+    else:
+        pytest.skip("Intel's CPU runtime is not installed")
+    vendors = tmp_path / "vendors"
+    vendors.mkdir()
+    (vendors / "intel.icd").write_text(f"{library}\n", encoding="utf-8")
+    made = Box(tmp_path, {"OCL_ICD_VENDORS": f"{vendors}/", "LD_LIBRARY_PATH": str(library.parent)})
+    yield made
+    made.close()
+
+
+@pytest.fixture(params=["fake", "pocl", "intel"])
+def every_box(request):
+    """The same test on the fake driver, on PoCL, and on Intel's runtime."""
+    return request.getfixturevalue({"fake": "box"}.get(request.param, request.param))
 
 
 @pytest.fixture(params=["fake", "pocl"])

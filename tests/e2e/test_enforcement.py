@@ -7,8 +7,8 @@ import subprocess
 
 import pytest
 
-from support import (CLIENTS, DOORS, GIB, MIB, PYTHON, REFUSED, ROOT, built, only_line,
-                     own_lines)
+from support import (CLIENTS, DOORS, GIB, INVALID_SIZE, MIB, PYTHON, REFUSED, ROOT, built,
+                     only_line, own_lines)
 from support import any_box, box, fake_box, pocl  # noqa: F401
 
 pytestmark = built
@@ -93,11 +93,23 @@ def test_refusals_cost_the_driver_nothing(box):
 
 
 @pytest.mark.parametrize("size", [(1 << 46) - 1, 1 << 46, (1 << 63) + 1, (1 << 64) - 1])
-def test_sizes_beyond_all_reason_are_refused(box, size):
+def test_sizes_beyond_all_reason_are_the_drivers_to_refuse(box, size):
     box.create(LIMIT)
     session = box.session()
-    assert session(f"[make(MIB), make({size}), make(MIB)]") == [0, REFUSED, 0]
+    assert session(f"[make(MIB), make({size}), make(MIB)]") == [0, INVALID_SIZE, 0]
     assert box.used() == 2 * MIB
+
+
+def test_what_some_device_could_hold_is_refused_without_the_driver(fake_box):
+    """A driver that gives more in one piece than it says that the device has."""
+    box = fake_box(devices=[{"memory_bytes": GIB, "max_alloc_bytes": 4 * GIB}])
+    box.create(LIMIT)
+    session = box.session()
+    assert session("[make(2 * GIB), make(4 * GIB), make(4 * GIB + 1)]") == [REFUSED, REFUSED,
+                                                                           INVALID_SIZE]
+    with box.witnessed() as witness:
+        assert witness.allocations() == 0
+    assert box.used() == 0
 
 
 def test_every_kind_of_buffer_is_charged(any_box):

@@ -20,12 +20,15 @@ def fits(session, size):
 # --- fork ---------------------------------------------------------------------------------------
 
 FORKS = ["os.fork", "bare_fork"]
+LIFETIMES = pytest.mark.parametrize("lifetime", ["callbacks", "counts"])
 
 
+@LIFETIMES
 @pytest.mark.parametrize("fork", FORKS)
-def test_a_child_starts_at_zero_and_charges_for_itself(box, fork):
+def test_a_child_starts_at_zero_and_charges_for_itself(any_box, fork, lifetime):
+    box = any_box
     box.create(LIMIT)
-    parent = box.session()
+    parent = box.session(variables={"CHRONOS_LIFETIME": lifetime})
     assert fits(parent, 40 * MIB)
     child, errors = parent(f"in_child('[make(30 * MIB), make(20 * MIB)]', fork={fork}, stay=True)")
     assert errors == [REFUSED, 0]
@@ -35,9 +38,10 @@ def test_a_child_starts_at_zero_and_charges_for_itself(box, fork):
     assert fits(parent, 24 * MIB)
 
 
-@pytest.mark.parametrize("lifetime", ["callbacks", "counts"])
+@LIFETIMES
 @pytest.mark.parametrize("fork", FORKS)
-def test_what_a_child_releases_does_not_credit_its_parent(box, fork, lifetime):
+def test_what_a_child_releases_does_not_credit_its_parent(any_box, fork, lifetime):
+    box = any_box
     box.create(LIMIT)
     parent = box.session(variables={"CHRONOS_LIFETIME": lifetime})
     assert fits(parent, 40 * MIB)
@@ -48,10 +52,12 @@ def test_what_a_child_releases_does_not_credit_its_parent(box, fork, lifetime):
     assert box.used() == 0
 
 
+@LIFETIMES
 @pytest.mark.parametrize("fork", FORKS)
-def test_what_a_child_inherited_does_not_credit_what_it_made(box, fork):
+def test_what_a_child_inherited_does_not_credit_what_it_made(any_box, fork, lifetime):
+    box = any_box
     box.create(LIMIT)
-    parent = box.session()
+    parent = box.session(variables={"CHRONOS_LIFETIME": lifetime})
     assert fits(parent, 40 * MIB)
     code = "[make(10 * MIB), drop(0), make(15 * MIB), make(14 * MIB)]"
     child, errors = parent(f"in_child({code!r}, fork={fork}, stay=True)")
@@ -127,10 +133,12 @@ def test_a_child_with_inherited_descriptors_outlives_its_killed_parent(box, fork
 
 # --- exec, closed descriptors -------------------------------------------------------------------
 
-def test_exec_frees_what_the_process_held(any_box):
+@LIFETIMES
+def test_exec_frees_what_the_process_held(any_box, lifetime):
     """Same pid, same start time: but the memory is gone."""
     any_box.create(LIMIT)
-    session, other = any_box.session(), any_box.session()
+    session = any_box.session(variables={"CHRONOS_LIFETIME": lifetime})
+    other = any_box.session()
     assert fits(other, MIB)
     assert fits(session, 60 * MIB)
     session.ask("become('/bin/cat')")

@@ -2,6 +2,7 @@
 
 #include "core/partition_files.hpp"
 #include "core/registry.hpp"
+#include "shim/hooks/charged.hpp"
 #include "shim/process.hpp"
 #include "tests/unit/catch.hpp"
 #include "tests/unit/temp_state.hpp"
@@ -98,4 +99,35 @@ TEST_CASE("a receipt of the parent is worth nothing in a child", "[gate][process
   give_back(receipt);
   CHECK(place->used() == 0);
   place.release();
+}
+
+TEST_CASE("what a driver gives beyond the largest device is taken back", "[gate]") {
+  TempState state;
+  auto partition = partition_of(4 * kMiB);
+  const std::vector<Attachment*> attachments = {partition.get()};
+  const Assignment& assignment = assignment_for(attachments, nullptr, false, 64 * kMiB);
+  const Table table{};
+  int stand_in = 0;
+  auto context = reinterpret_cast<cl_context>(&stand_in);
+  int asked = 0;
+  int undone = 0;
+  auto ask = [&](std::size_t size, cl_int* error) {
+    return allocate_charged(
+        table, context, &assignment, size, error, [&]() -> void* { return ++asked, &stand_in; },
+        [&](void*) { ++undone; });
+  };
+
+  cl_int error = 77;
+  CHECK(ask(64 * kMiB, &error) == nullptr);  // some device could: the driver is not asked
+  CHECK(error == CL_OUT_OF_RESOURCES);
+  CHECK((asked == 0 && undone == 0));
+  error = 77;
+  CHECK(ask(64 * kMiB + 1, &error) == nullptr);
+  CHECK(error == CL_OUT_OF_RESOURCES);
+  CHECK((asked == 1 && undone == 1));
+  CHECK(partition->used() == 0);
+  CHECK(ask(4 * kMiB, &error) == &stand_in);
+  CHECK(partition->used() == 4 * kMiB);
+  give_back(take_pointer(&stand_in).receipt);
+  CHECK(partition->used() == 0);
 }
