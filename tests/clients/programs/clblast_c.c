@@ -1,6 +1,7 @@
-/* CLBlast's C interface, as its samples use it: y = 2x + y on long vectors, a matrix product, a
- * sum. Two thirds of the size are the vectors, the rest is left to the products. */
+/* CLBlast's C interface, as its samples use it: `axpy` is y = 2x + y on long vectors and the sum of
+ * one, `gemm` the product of two square matrices. Three buffers share the size. */
 #include <clblast_c.h>
+#include <string.h>
 
 #include "scale.h"
 
@@ -34,8 +35,37 @@ static float at(cl_command_queue queue, cl_mem memory, size_t index) {
   return value;
 }
 
+static void vectors(cl_command_queue queue, size_t count) {
+  cl_mem x = vector(queue, count, 1.5F);
+  cl_mem y = vector(queue, count, 0.25F);
+  cl_mem sum = vector(queue, count, 0.0F);
+  must("CLBlastSaxpy", CLBlastSaxpy(count, 2.0F, x, 0, 1, y, 0, 1, &queue, NULL));
+  printf("axpy %g %g\n", at(queue, y, 0), at(queue, y, count - 1));
+  must("CLBlastSasum", CLBlastSasum(kEdge, sum, 0, y, 0, 1, &queue, NULL));
+  printf("sum %g\n", at(queue, sum, 0));
+  clReleaseMemObject(sum);
+  clReleaseMemObject(y);
+  clReleaseMemObject(x);
+}
+
+/* The matrices lie in buffers of the whole size, so that memory, not time, grows with it. */
+static void product(cl_command_queue queue, size_t count) {
+  cl_mem a = vector(queue, count, 1.5F);
+  cl_mem b = vector(queue, count, 2.0F);
+  cl_mem c = vector(queue, count, 0.0F);
+  must("CLBlastSgemm",
+       CLBlastSgemm(CLBlastLayoutRowMajor, CLBlastTransposeNo, CLBlastTransposeYes, kEdge, kEdge,
+                    kEdge, 1.0F, a, 0, kEdge, b, 0, kEdge, 0.0F, c, 0, kEdge, &queue, NULL));
+  printf("gemm %g\n", at(queue, c, (size_t)kEdge * kEdge - 1));
+  clReleaseMemObject(c);
+  clReleaseMemObject(b);
+  clReleaseMemObject(a);
+}
+
 int main(int argc, char** argv) {
-  const size_t count = mebibytes(argc, argv) / 3 / sizeof(float);
+  const int products = argc == 3 && strcmp(argv[2], "gemm") == 0;
+  const int known = products || (argc == 3 && strcmp(argv[2], "axpy") == 0);
+  const size_t count = mebibytes(known ? 2 : 0, argv) / 3 / sizeof(float);
   cl_int error = CL_SUCCESS;
   cl_platform_id platform;
   cl_device_id device;
@@ -46,25 +76,11 @@ int main(int argc, char** argv) {
   cl_command_queue queue = clCreateCommandQueue(context, device, 0, &error);
   must("clCreateCommandQueue", error);
 
-  cl_mem x = vector(queue, count, 1.5F);
-  cl_mem y = vector(queue, count, 0.25F);
-  must("CLBlastSaxpy", CLBlastSaxpy(count, 2.0F, x, 0, 1, y, 0, 1, &queue, NULL));
-  printf("axpy %g %g\n", at(queue, y, 0), at(queue, y, count - 1));
-
-  cl_mem c = vector(queue, (size_t)kEdge * kEdge, 0.0F);
-  must("CLBlastSgemm",
-       CLBlastSgemm(CLBlastLayoutRowMajor, CLBlastTransposeNo, CLBlastTransposeYes, kEdge, kEdge,
-                    kEdge, 1.0F, x, 0, kEdge, y, 0, kEdge, 0.0F, c, 0, kEdge, &queue, NULL));
-  printf("gemm %g\n", at(queue, c, (size_t)kEdge * kEdge - 1));
-
-  cl_mem sum = vector(queue, 1, 0.0F);
-  must("CLBlastSasum", CLBlastSasum((size_t)kEdge * kEdge, sum, 0, c, 0, 1, &queue, NULL));
-  printf("sum %g\n", at(queue, sum, 0));
-
-  clReleaseMemObject(sum);
-  clReleaseMemObject(c);
-  clReleaseMemObject(y);
-  clReleaseMemObject(x);
+  if (products) {
+    product(queue, count);
+  } else {
+    vectors(queue, count);
+  }
   must("CLBlastClearCache", CLBlastClearCache());
   clReleaseCommandQueue(queue);
   clReleaseContext(context);
