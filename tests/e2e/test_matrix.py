@@ -1,6 +1,6 @@
-"""The matrix: real programs, each through each door. In every cell, (a) a fitting size works with the
-same output as without Chronos, (b) an oversize is refused as the program's own out-of-memory, (c)
-nothing is charged in the end. A door that cannot reach a program must leave it entirely alone."""
+"""The matrix: real programs, each through each door. In every cell (a) a fitting size works with
+the same output as without Chronos, (b) an oversize is refused as the program's own out-of-memory,
+(c) nothing is charged in the end. A door that cannot reach a program must leave it alone."""
 
 import functools
 import json
@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "matrix"))
-from clients import (CLIENTS_TABLE, DOORS, DRIVERS, PARTITION_MIB, RESULTS, ROOT)  # noqa: E402
-from document import cells, columns, section  # noqa: E402
-from support import FULL, MIB, Box, built, own_lines, poll  # noqa: E402
+from clients import CLIENTS_TABLE, DOORS, DRIVERS, PARTITION_MIB, RESULTS, ROOT
+from document import cells, columns, section
+from support import FULL, MIB, Box, built, own_lines, poll
 
 pytestmark = built
 
@@ -38,7 +38,7 @@ class Run:
 
 
 class Place:
-    """A state directory and the one driver of a client; caches are shared by all of a test session."""
+    """A state directory and the one driver of a client; caches are shared by all cells."""
 
     def __init__(self, folder, caches, client):
         driver = DRIVERS[client.driver]
@@ -47,8 +47,8 @@ class Place:
         (vendors / "driver.icd").write_text(f"{driver.library}\n", encoding="ascii")
         self.client = client
         self.box = Box(folder, {"OCL_ICD_VENDORS": f"{vendors}/", **driver.variables,
-                                **client.variables, "POCL_CACHE_DIR": str(caches / "pocl"),
-                                "XDG_CACHE_HOME": str(caches), "TMPDIR": str(folder)})
+                                **client.variables, "XDG_CACHE_HOME": str(caches),
+                                "TMPDIR": str(folder)})
         self.box.env["POCL_CACHE_DIR"] = str(caches / "pocl")
         self.number = 0
 

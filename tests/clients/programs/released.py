@@ -1,4 +1,5 @@
-"""How the Python programs of the matrix end: tell that all is released, wait for the end of stdin."""
+"""How the Python programs of the matrix end: they tell that all is released and wait for the end of
+stdin, so that the tester can see whether anything is still charged."""
 
 import gc
 import sys

@@ -1,5 +1,5 @@
-"""The matrix's rows: real programs, how each gets here, how its size is set, how it tells that memory
-is out. docs/coverage.md shows these rows and no others; test_matrix.py holds one against the other.
+"""The matrix's rows: real programs, how each is run and sized, and how it tells that memory is out.
+docs/coverage.md shows these rows and no others: test_matrix.py holds one against the other.
 """
 
 import re
@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from fake import BUILD, CLIENTS, ROOT  # noqa: E402
+from fake import CLIENTS, ROOT
 
 PROGRAMS = ROOT / "tests" / "clients" / "programs"
-# What matrix/install makes for scripts/test --full: wheels of some hundred MB.
+# What scripts/deps --full makes: wheels of some hundred MB.
 ENVIRONMENT = ROOT / "build" / "matrix" / "venv"
 # What scripts/deps makes: PyOpenCL's wheel alone.
 SMALL_ENVIRONMENT = ROOT / "build" / "venv"
@@ -33,7 +33,7 @@ class Outside:
 
 @dataclass(frozen=True, eq=False)
 class Client:
-    """A program. In `command`, "{size}" stands for the size, MiB unless `sizes` gives other units."""
+    """A program. In `command`, "{size}" stands for the size, in a unit of the program's own."""
 
     name: str
     command: tuple
@@ -43,7 +43,7 @@ class Client:
     refusal_status: int = 3
     driver: str = "pocl"
     full: bool = False  # only with scripts/test --full
-    stays: bool = False  # says `all released` and waits, so that the charge can be seen to be gone
+    stays: bool = False  # ends with `all released` and waits for the end of stdin
     charges_mib: float = 0  # the least that the fitting size charges
     variables: dict = field(default_factory=dict)
     steady: Callable[[str], str] = str  # output without what differs between any two runs
@@ -97,7 +97,8 @@ DRIVERS = {
 
 def without_figures(text):
     """Measured times and rates differ from run to run."""
-    return re.sub(r"\d+(\.\d+)?(?= *(us|ms|GBPS|\||$))|(?<=: )\d+\.\d+", "N", text, flags=re.M)
+    return re.sub(r"\d+(\.\d+)?(?= *(us|ms|GBPS|\||$))|(?<=: )\d+\.\d+", "N", text,
+                  flags=re.M)
 
 
 def without_memory(text):

@@ -6,11 +6,13 @@ HEADING = "## Programs"
 LAST = "Measured with"
 INTRODUCTION = """\
 Real programs in a partition of 64 MiB, through each door alone. *same*: with a fitting size, the
-program's output and status are those without Chronos. *refused*: with a size that the device has and
-the partition has not, the program reports its own out-of-memory. *0 left*: nothing is charged once
-the program has given everything back, seen while it still runs where the program can be made to wait,
-and at its end. The figure is the most that the fitting size had charged. `scripts/test` measures the
-quick rows, `scripts/test --full` all; `tests/e2e/matrix/report` writes this section from that.
+program's output and status are those without Chronos; the figure is the most that was charged then.
+*refused*: with a size that the device has and the partition has not, the program reports its own
+out-of-memory. *0 left*: nothing is charged at its end, nor, where a program can be made to wait,
+before that, once it has given everything back.
+
+`scripts/test` measures what is quick, `scripts/test --full` every row; `tests/e2e/matrix/report`
+writes this section from the results.
 """
 
 
