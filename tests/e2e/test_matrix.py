@@ -111,13 +111,19 @@ def distribution():
     return f"{facts['ID'].capitalize()} {facts.get('VERSION_ID', '')}"
 
 
+def driver(client, place):
+    """The driver's title and its own version."""
+    told = place.box.run("clinfo", "--raw", door=None).stdout
+    version = re.search(r"CL_DRIVER_VERSION +(.+)", told)
+    return f"{DRIVERS[client.driver].title} {version[1].strip() if version else ''}".strip()
+
+
 def record(client, door, text, peak, place):
     """Keeps what was measured for matrix/report."""
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     known = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
-    device = json.loads(place.box.chronos("stats", "--json").stdout)["devices"][0]
     row = known.setdefault(client.name, {"cells": {}, "peak_bytes": {}})
-    row["on"] = f"{distribution()}, {device['opencl_version']}"
+    row["on"] = f"{distribution()}, {driver(client, place)}"
     row["cells"][door], row["peak_bytes"][door] = text, peak
     scratch = RESULTS.with_suffix(f".{os.getpid()}")
     scratch.write_text(json.dumps(known, indent=1), encoding="utf-8")

@@ -19,4 +19,5 @@ try:
 except (cv2.error, MemoryError) as error:
     out_of_memory(error)
 cv2.ocl.finish()
+cv2.UMat(8, 8, cv2.CV_8U)  # T-API gives back what kernels were still using at its next allocation
 wait_after_release()

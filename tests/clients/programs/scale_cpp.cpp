@@ -16,7 +16,8 @@ void compute(std::size_t half) {
   std::iota(values.begin(), values.end(), 0U);
   const cl::Context context(CL_DEVICE_TYPE_ALL);
   cl::CommandQueue queue(context);
-  cl::Program program(context, kScaleSource, true);
+  cl::Program program(context, kScaleSource);
+  program.build("");
   cl::Buffer in(context, values.begin(), values.end(), true);
   cl::Buffer out(context, CL_MEM_WRITE_ONLY, half);
   cl::KernelFunctor<cl::Buffer, cl::Buffer, cl_uint> scale(program, "scale");

@@ -23,13 +23,12 @@ class Network:
 def train(rows):
     values = numpy.random.default_rng(7).random((rows, WIDTH), dtype=numpy.float32)
     batch = Tensor(values, device=Device.DEFAULT).realize()
-    target = batch.sum(axis=1, keepdim=True).realize()
     network = Network()
     optimizer = nn.optim.SGD(nn.state.get_parameters(network), lr=1e-5)
     with Context(TRAINING=1):
         for _ in range(3):
             optimizer.zero_grad()
-            loss = ((network(batch) - target) ** 2).mean()
+            loss = ((network(batch) - 5) ** 2).mean()
             loss.backward()
             optimizer.step()
             print("loss", f"{loss.item():.4g}")
