@@ -154,16 +154,22 @@ def test_deps_shows_why_apt_failed(clone):
     assert "E: the disk is full" in done.stderr
 
 
+@pytest.mark.parametrize("scope", [[], ["--full"]], ids=["all", "full"])
 @pytest.mark.parametrize("ci", ["", "true"])
-def test_deps_without_pypi(clone, ci):
-    """Skips the wheel with a word of it; where CI=true, that is an error."""
+def test_deps_without_pypi(clone, ci, scope):
+    """Skips the wheels with a word of each; where CI=true, that is an error."""
+    fake(clone, "apt-cache", "[[ $2 == bash ]]")  # a distribution without the full matrix's programs
     clean = {key: value for key, value in os.environ.items()
              if not key.upper().endswith("_PROXY") and not key.startswith("PIP_")}
+    fakes = fakes_first(clone)
     nowhere = {"PIP_INDEX_URL": "http://127.0.0.1:9/", "PIP_CONFIG_FILE": os.devnull, "CI": ci}
-    done = run([clone / "scripts/deps"], env={**clean, **nowhere})
+    done = run([clone / "scripts/deps", *scope],
+               env={**clean, **nowhere, "PATH": fakes["PATH"], "FAKES": fakes["FAKES"]})
     assert (done.returncode == 0) == (ci == "")
     assert "could not be fetched from PyPI" in (done.stderr if ci else done.stdout)
-    assert not (clone / "build/venv").exists()
+    if not ci:
+        assert done.stdout.count("will be skipped") == 1 + len(scope)
+    assert not (clone / "build/venv").exists() and not (clone / "build/matrix/venv").exists()
 
 
 # --- steps and counting -----------------------------------------------------------------------------

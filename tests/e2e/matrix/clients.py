@@ -118,8 +118,8 @@ def own(name, program, **options):
 
 def script(name, program, python, **options):
     """A program of tests/clients/programs in Python."""
-    options = {"fits": 16, "too_big": 128, "charges_mib": 8, "refusal": r"^out of memory: ", "stays": True,
-               "needs": (python,), **options}
+    options = {"fits": 16, "too_big": 128, "charges_mib": 8, "refusal": r"^out of memory: ",
+               "stays": True, "needs": (python,), **options}
     return Client(name, (python, PROGRAMS / program, "{size}"), **options)
 
 
@@ -154,8 +154,8 @@ CLIENTS_TABLE = (
     own("Intel's CPU runtime, SVM", "pointers_c", driver="intel", arguments=("svm",), full=True),
     own("Intel's CPU runtime, USM", "pointers_c", driver="intel", arguments=("usm",), full=True),
     own("rusticl on llvmpipe", "scale_c", driver="rusticl", full=True),
-    own("Oclgrind, as a driver", "scale_c", driver="oclgrind", fits=2, full=True),
-    Client("`oclgrind CMD`", ("oclgrind", CLIENTS / "scale_c", "{size}"), fits=2, too_big=128,
+    own("Oclgrind, as a driver", "scale_c", driver="oclgrind", fits=2, too_big=66, full=True),
+    Client("`oclgrind CMD`", ("oclgrind", CLIENTS / "scale_c", "{size}"), fits=2, too_big=66, refusal="out of memory",
            driver="oclgrind", full=True, stays=True, needs=("/usr/bin/oclgrind",),
            outside=dict.fromkeys(DOORS, Outside(
                "it preloads its own OpenCL functions before all others and uses no driver"))),
