@@ -118,7 +118,8 @@ def driver(client, place):
     """The driver's title and its own version."""
     told = place.box.run("clinfo", "--raw", door=None).stdout
     version = re.search(r"CL_DRIVER_VERSION +(.+)", told)
-    return f"{DRIVERS[client.driver].title} {version[1].strip() if version else ''}".strip()
+    title, version = DRIVERS[client.driver].title, version[1].strip() if version else ""
+    return f"{title} {version.removeprefix(title)}".replace("  ", " ").strip()
 
 
 def record(client, door, text, peak, place):

@@ -73,8 +73,8 @@ def write(results):
     lines.append("")
     for client in CLIENTS_TABLE:
         for why in dict.fromkeys(outside.why for outside in client.outside.values()):
-            doors = ", ".join(DOORS[door] for door in client.outside)
-            lines.append(f"- {client.name} is not reached by {doors}: {why}.")
+            doors = ", ".join(DOORS[door].removeprefix("only ") for door in client.outside)
+            lines.append(f"- {client.name} is not reached through {doors}: {why}.")
     text = REPORT.read_text(encoding="utf-8") if REPORT.exists() else "# Coverage\n\n"
     new = "\n".join(lines) + "\n"
     if before:
