@@ -33,8 +33,9 @@ def clone():
     folder = Path(tempfile.mkdtemp(prefix="chronos-scripts-"))
     folder.chmod(0o755)
     shutil.copytree(ROOT / "scripts", folder / "scripts")
-    (folder / "tests").mkdir()
-    shutil.copy(ROOT / "tests/requirements.txt", folder / "tests")
+    for requirements in ("tests/requirements.txt", "tests/e2e/matrix/requirements.txt"):
+        (folder / requirements).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / requirements, folder / requirements)
     (folder / "bin").mkdir()
     yield folder
     shutil.rmtree(folder)

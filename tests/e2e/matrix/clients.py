@@ -155,8 +155,8 @@ CLIENTS_TABLE = (
     own("Intel's CPU runtime, USM", "pointers_c", driver="intel", arguments=("usm",), full=True),
     own("rusticl on llvmpipe", "scale_c", driver="rusticl", full=True),
     own("Oclgrind, as a driver", "scale_c", driver="oclgrind", fits=2, too_big=66, full=True),
-    Client("`oclgrind CMD`", ("oclgrind", CLIENTS / "scale_c", "{size}"), fits=2, too_big=66, refusal="out of memory",
-           driver="oclgrind", full=True, stays=True, needs=("/usr/bin/oclgrind",),
+    Client("`oclgrind CMD`", ("oclgrind", CLIENTS / "scale_c", "{size}"), fits=2, too_big=66,
+           refusal="out of memory", driver="oclgrind", full=True, stays=True, needs=("/usr/bin/oclgrind",),
            outside=dict.fromkeys(DOORS, Outside(
                "it preloads its own OpenCL functions before all others and uses no driver"))),
 )
