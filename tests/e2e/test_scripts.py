@@ -33,8 +33,9 @@ def clone():
     folder = Path(tempfile.mkdtemp(prefix="chronos-scripts-"))
     folder.chmod(0o755)
     shutil.copytree(ROOT / "scripts", folder / "scripts")
-    (folder / "tests").mkdir()
-    shutil.copy(ROOT / "tests/requirements.txt", folder / "tests")
+    for requirements in ("tests/requirements.txt", "tests/e2e/matrix/requirements.txt"):
+        (folder / requirements).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / requirements, folder / requirements)
     (folder / "bin").mkdir()
     yield folder
     shutil.rmtree(folder)
@@ -154,16 +155,21 @@ def test_deps_shows_why_apt_failed(clone):
     assert "E: the disk is full" in done.stderr
 
 
-@pytest.mark.parametrize("ci", ["", "true"])
-def test_deps_without_pypi(clone, ci):
-    """Skips the wheel with a word of it; where CI=true, that is an error."""
+@pytest.mark.parametrize("ci, scope", [("", "--full"), ("true", "")], ids=["full", "ci"])
+def test_deps_without_pypi(clone, ci, scope):
+    """Skips the wheels with a word of each; where CI=true, that is an error."""
+    fake(clone, "apt-cache", "[[ $2 == bash ]]")  # a distribution without the full matrix's programs
     clean = {key: value for key, value in os.environ.items()
              if not key.upper().endswith("_PROXY") and not key.startswith("PIP_")}
+    fakes = fakes_first(clone)
     nowhere = {"PIP_INDEX_URL": "http://127.0.0.1:9/", "PIP_CONFIG_FILE": os.devnull, "CI": ci}
-    done = run([clone / "scripts/deps"], env={**clean, **nowhere})
+    done = run([clone / "scripts/deps", *scope.split()], timeout=300,
+               env={**clean, **nowhere, "PATH": fakes["PATH"], "FAKES": fakes["FAKES"]})
     assert (done.returncode == 0) == (ci == "")
     assert "could not be fetched from PyPI" in (done.stderr if ci else done.stdout)
-    assert not (clone / "build/venv").exists()
+    if not ci:
+        assert done.stdout.count("will be skipped") == 2
+    assert not (clone / "build/venv").exists() and not (clone / "build/matrix/venv").exists()
 
 
 # --- steps and counting -----------------------------------------------------------------------------
