@@ -193,9 +193,7 @@ inline sweep(p) {
   if
   :: !ok -> skip
   :: else ->
-#ifndef MUTANT_SWEEP_TRUSTS_CLOCK
      STEP(ended[p] = 1);
-#endif
      STEP(use = held[p]);
      if
      :: use == 0 -> STEP(assert(held[p] == 0); there[p] = 0)
