@@ -84,7 +84,8 @@ TEST_CASE("nothing lasts for more than a hundred years", "[registry][change]") {
   TempState state;
   auto registry = Registry::open();
   create(*registry, 10, "p1", 2 * kSecond);
-  for (std::uint64_t bad : {std::uint64_t{0}, kMaxDurationSeconds * kSecond + 1, ~0ull}) {
+  for (std::uint64_t bad :
+       {std::uint64_t{0}, kMaxDurationSeconds * kSecond + 1, ~std::uint64_t{0}}) {
     CHECK(registry->extend("p1", bad).error().code == ErrorCode::kInvalid);
   }
   CHECK(registry->extend("p1", kMaxDurationSeconds * kSecond).error().code == ErrorCode::kInvalid);
