@@ -46,6 +46,11 @@ std::string list_text(const std::vector<PartitionInfo>& partitions, const Screen
       out += styled(screen, Style::kYellow,
                     fmt::format("  State: draining ({})", holders(partition))) +
              "\n";
+    } else if (partition.draining_bytes > 0) {
+      out += styled(screen, Style::kYellow,
+                    fmt::format("  State: over its limit by {} MB, no new allocations ({})",
+                                legacy_megabytes(partition.draining_bytes), holders(partition))) +
+             "\n";
     }
   }
   return out;
@@ -87,7 +92,8 @@ int list_verb(const Invocation& invocation) {
   Arguments arguments("list", "[options]", "Show the partitions of all users.");
   arguments.add_json();
   arguments.add_examples(
-      "A partition that has ended is shown as draining while its programs still hold memory.");
+      "A partition that has ended is shown as draining while its programs still hold memory; one\n"
+      "whose limit was lowered below their use is over its limit until they have freed enough.");
   if (auto status = arguments.parse(invocation.arguments)) return *status;
 
   Result<Registry> registry = Registry::open();

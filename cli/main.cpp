@@ -24,6 +24,8 @@ constexpr std::array kVerbs = {
          "reserve memory of a device for a time", create_verb},
     Verb{"list", "", "show the partitions of all users", list_verb},
     Verb{"release", "<id>", "end a partition before its time is up", release_verb},
+    Verb{"extend", "<id> <duration>", "move the end of a partition further away", extend_verb},
+    Verb{"resize", "<id> <memory> [--drain]", "change the limit of a partition", resize_verb},
     Verb{"stats", "[--refresh]", "show every device and its use", stats_verb},
     Verb{"available", "<device>", "print the percentage that is still free", available_verb},
     Verb{"run", "[--partition ID] -- CMD...", "run a program inside of a partition", run_verb},

@@ -18,6 +18,8 @@ struct Invocation {
 int create_verb(const Invocation& invocation);
 int list_verb(const Invocation& invocation);
 int release_verb(const Invocation& invocation);
+int extend_verb(const Invocation& invocation);
+int resize_verb(const Invocation& invocation);
 int stats_verb(const Invocation& invocation);
 int available_verb(const Invocation& invocation);
 int run_verb(const Invocation& invocation);

@@ -3,9 +3,9 @@
 #include <fmt/format.h>
 #include <sys/stat.h>
 
-#include <boost/interprocess/mapped_region.hpp>
 #include <new>
 
+#include "core/mapped_file.hpp"
 #include "core/partition_files.hpp"
 #include "core/slot_judge.hpp"
 
@@ -14,29 +14,8 @@ namespace {
 
 namespace ipc = boost::interprocess;
 
-// Lets Boost map a descriptor that we opened and checked ourselves. Never the one that is locked:
-// a mapping keeps the lock of its open file description alive in forked children.
-class OpenedFile {
- public:
-  explicit OpenedFile(int fd) : fd_(fd) {}
-  ipc::mapping_handle_t get_mapping_handle() const {
-    return ipc::ipcdetail::mapping_handle_from_file_handle(fd_);
-  }
-
- private:
-  int fd_;
-};
-
-Result<std::unique_ptr<ipc::mapped_region>> map(int fd, ipc::mode_t mode, std::size_t size) {
-  try {
-    return std::make_unique<ipc::mapped_region>(OpenedFile(fd), mode, 0, size);
-  } catch (const ipc::interprocess_exception& error) {
-    return fail(ErrorCode::kSystem, std::string("cannot be mapped: ") + error.what());
-  }
-}
-
 tl::unexpected<Error> about(const StateDir& state, const FileName& name, Error error) {
-  if (error.code != ErrorCode::kSystem) {
+  if (error.code != ErrorCode::kSystem && error.code != ErrorCode::kPermission) {
     error.message = fmt::format("{}/{} {}", state.path(), name.text(), error.message);
   }
   return tl::unexpected<Error>(std::move(error));
@@ -83,9 +62,9 @@ Result<std::unique_ptr<Attachment>> Attachment::attach(const StateDir& state, co
   // unmaps all.
   KernelJudge judge(ledger_fd->get());
   self->has_siblings_ = judge.owner_maps_ledger(this_process()) != Liveness::kDead;
-  auto grant_region = map(grant_fd->get(), ipc::read_only, kGrantFileSize);
+  auto grant_region = map_file(grant_fd->get(), ipc::read_only, kGrantFileSize);
   if (!grant_region) return about(state, grant_name, std::move(grant_region.error()));
-  auto ledger_region = map(ledger_fd->get(), ipc::read_write, sizeof(LedgerLayout));
+  auto ledger_region = map_file(ledger_fd->get(), ipc::read_write, sizeof(LedgerLayout));
   if (!ledger_region) return about(state, ledger_name, std::move(ledger_region.error()));
   self->grant_region_ = std::move(*grant_region);
   self->ledger_region_ = std::move(*ledger_region);

@@ -109,7 +109,6 @@ Result<Grant> validate(const GrantLayout& layout, const Token& token, uid_t name
   grant.device_total_bytes = std::min(layout.device_total_bytes, kMaxBytes);
   grant.fraction = layout.fraction;
   grant.birth_ns = layout.birth_ns;
-  grant.duration_ns = layout.duration_ns;
   grant.held = layout.held != 0;
   grant.holder = {layout.creator_pid, layout.holder_pid_namespace, layout.holder_start_ticks};
   if (!read_text(layout.name, grant.name) || !read_text(layout.device_key, grant.device_key) ||
@@ -124,9 +123,11 @@ Result<Grant> validate(const GrantLayout& layout, const Token& token, uid_t name
   // A partition was not born in the future, and does not last for longer than one can be asked for.
   constexpr std::uint64_t kLongest = kMaxDurationSeconds * kNanosPerSecond;
   grant.birth_ns = std::min(grant.birth_ns, boot_now());
-  grant.duration_ns = std::min(grant.duration_ns, kLongest);
   grant.deadline_ns = std::min(layout.deadline_ns.load(), grant.birth_ns + kLongest);
+  // An extension moves the deadline alone.
+  grant.duration_ns = grant.deadline_ns - std::min(grant.birth_ns, grant.deadline_ns);
   grant.limit_bytes = std::min(layout.limit_bytes.load(), kMaxBytes);
+  grant.draining_bytes = std::min(layout.draining_bytes.load(), kMaxBytes);
   grant.ended = layout.ended.load() != 0;
   return grant;
 }

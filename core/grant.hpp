@@ -5,6 +5,7 @@
 
 #include <sys/types.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <string>
@@ -17,7 +18,7 @@ namespace chronos {
 
 struct GrantLayout {
   static constexpr std::uint64_t kMagic = 0x31544e474e524843;  // "CHRNGNT1"
-  static constexpr std::uint32_t kVersion = 1;
+  static constexpr std::uint32_t kVersion = 2;
 
   // Fixed at creation; `checksum` is over these bytes up to itself.
   std::uint64_t magic;
@@ -47,6 +48,9 @@ struct GrantLayout {
   alignas(64) std::atomic<std::uint64_t> limit_bytes;
   std::atomic<std::uint64_t> deadline_ns;
   std::atomic<std::uint64_t> ended;  // set once by the creator, never cleared
+  // What programs may still hold though the limit was lowered below it; 0 where nothing drains.
+  // Charges do not look at it.
+  std::atomic<std::uint64_t> draining_bytes;
 
   std::uint64_t compute_checksum() const;
 };
@@ -67,9 +71,11 @@ struct Grant {
   bool held = false;
   ProcessIdentity holder;
   std::string name, device_key, device_name;
-  std::uint64_t limit_bytes = 0, deadline_ns = 0;
+  std::uint64_t limit_bytes = 0, deadline_ns = 0, draining_bytes = 0;
   bool ended = false;
 
+  // The most that its programs can hold now.
+  std::uint64_t most_bytes() const { return std::max(limit_bytes, draining_bytes); }
   std::string id() const;  // the name, else partition_0001
 };
 

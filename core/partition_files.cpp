@@ -59,6 +59,25 @@ bool fill(int fd, std::size_t size, std::string_view head, uid_t owner) {
   return owner == ::geteuid() || ::fchown(fd, owner, static_cast<gid_t>(-1)) == 0;
 }
 
+GrantWords words_of(const GrantLayout& layout) {
+  return {layout.limit_bytes.load(), layout.deadline_ns.load(), layout.draining_bytes.load()};
+}
+
+// The kernel may copy a word bytewise while somebody stores to it: what two readings agree on is
+// whole. Who changes the words all the time has only himself to blame for what is made of them.
+bool read_layout(int fd, GrantLayout& layout) {
+  if (!pread_all(fd, &layout, sizeof layout, 0)) return false;
+  constexpr std::size_t kAt = offsetof(GrantLayout, limit_bytes);
+  char* words = reinterpret_cast<char*>(&layout) + kAt;
+  char again[sizeof layout - kAt];
+  for (int attempt = 0; attempt < 8; ++attempt) {
+    if (!pread_all(fd, again, sizeof again, kAt)) return false;
+    if (std::memcmp(words, again, sizeof again) == 0) break;
+    std::memcpy(words, again, sizeof again);
+  }
+  return true;
+}
+
 }  // namespace
 
 std::string FileName::text() const {
@@ -119,7 +138,10 @@ Result<UniqueFd> open_file(const StateDir& state, const FileName& name, int flag
   if (!fd) {
     if (errno == ENOENT) return fail(ErrorCode::kNotFound, "is gone");
     if (errno == ELOOP || errno == ENXIO) return fail(ErrorCode::kDamaged, "is not a regular file");
-    return tl::unexpected<Error>(cannot("open", state, name));
+    const bool denied = errno == EACCES || errno == EPERM;
+    Error error = cannot("open", state, name);
+    if (denied) error.code = ErrorCode::kPermission;
+    return tl::unexpected<Error>(std::move(error));
   }
   struct stat st {};
   if (::fstat(fd.get(), &st) != 0) return tl::unexpected<Error>(cannot("stat", state, name));
@@ -130,16 +152,23 @@ Result<UniqueFd> open_file(const StateDir& state, const FileName& name, int flag
 }
 
 Result<Grant> read_grant(const StateDir& state, const FileName& name) {
+  auto opened = open_grant(state, name, O_RDONLY);
+  if (!opened) return pass_on(opened);
+  return std::move(opened->grant);
+}
+
+Result<OpenedGrant> open_grant(const StateDir& state, const FileName& name, int flags) {
   uid_t creator = 0;
   off_t size = 0;
-  auto fd = open_file(state, name, O_RDONLY, creator, size);
+  auto fd = open_file(state, name, flags, creator, size);
   if (!fd) return pass_on(fd);
   GrantLayout layout{};
-  if (size != static_cast<off_t>(kGrantFileSize) ||
-      !pread_all(fd->get(), &layout, sizeof layout, 0)) {
+  if (size != static_cast<off_t>(kGrantFileSize) || !read_layout(fd->get(), layout)) {
     return fail(ErrorCode::kDamaged, "is truncated");
   }
-  return validate(layout, name.token, name.uid, creator);
+  auto grant = validate(layout, name.token, name.uid, creator);
+  if (!grant) return pass_on(grant);
+  return OpenedGrant{std::move(*fd), std::move(*grant), words_of(layout)};
 }
 
 Result<LedgerUse> read_ledger(const StateDir& state, const Grant& grant) {
@@ -166,7 +195,9 @@ Result<LedgerUse> read_ledger(const StateDir& state, const Grant& grant) {
 
   LedgerUse use;
   use.ended = header.ended.load() != 0;
-  use.peak_bytes = std::min(header.peak.load(), grant.limit_bytes);
+  // The peak may be of a time when the limit was higher.
+  const std::uint64_t most = grant.most_bytes();
+  use.peak_bytes = std::min(header.peak.load(), std::max(most, grant.device_total_bytes));
   use.refusals = header.refusals.load();
   const uid_t reader = ::geteuid();
   const bool hostile = grant.owner != reader && grant.owner != 0;
@@ -177,13 +208,12 @@ Result<LedgerUse> read_ledger(const StateDir& state, const Grant& grant) {
     const auto slot_owner = OwnerWord::unpack(layout->slots[i].owner.load());
     if (slot_owner.state == SlotState::kFree || ledger.is_dead(i, slot_owner, judge)) continue;
     use.any_live = true;
-    const auto bytes =
-        std::min(BytesWord::unpack(layout->slots[i].bytes.load()).bytes, grant.limit_bytes);
+    const auto bytes = std::min(BytesWord::unpack(layout->slots[i].bytes.load()).bytes, most);
     if (bytes == 0) continue;
     sum += bytes;
     use.processes.push_back({static_cast<pid_t>(slot_owner.pid), bytes});
   }
-  use.used_bytes = std::min(sum, grant.limit_bytes);
+  use.used_bytes = std::min(sum, most);
   return use;
 }
 
@@ -233,20 +263,12 @@ Result<void> make_partition(const StateDir& state, const FileName& grant,
 }
 
 Result<void> end_grant(const StateDir& state, const FileName& name) {
-  uid_t creator = 0;
-  off_t size = 0;
-  auto fd = open_file(state, name, O_RDWR, creator, size);
-  if (!fd) return pass_on(fd);
   // On the very file that is written to: what has another's name or content is left alone.
-  GrantLayout layout{};
-  if (size != static_cast<off_t>(kGrantFileSize) ||
-      !pread_all(fd->get(), &layout, sizeof layout, 0)) {
-    return fail(ErrorCode::kDamaged, "is truncated");
-  }
-  auto grant = validate(layout, name.token, name.uid, creator);
-  if (!grant) return pass_on(grant);
+  auto opened = open_grant(state, name, O_RDWR);
+  if (!opened) return pass_on(opened);
+  // Of the eight bytes one changes, so no reader can see half of it.
   const std::uint64_t ended = 1;
-  if (!pwrite_all(fd->get(), &ended, sizeof ended, offsetof(GrantLayout, ended))) {
+  if (!pwrite_all(opened->fd.get(), &ended, sizeof ended, offsetof(GrantLayout, ended))) {
     return tl::unexpected<Error>(cannot("write", state, name));
   }
   return {};

@@ -35,12 +35,28 @@ Token random_token();
 Result<std::vector<FileName>> scan(const StateDir& state);
 
 // Opens a regular file without following links and without ever blocking on a FIFO.
-// `owner` receives the owner by the kernel's word. Errors: kNotFound, kDamaged, kSystem.
+// `owner` receives the owner by the kernel's word. Errors: kNotFound, kDamaged, kPermission,
+// kSystem.
 Result<UniqueFd> open_file(const StateDir& state, const FileName& name, int flags, uid_t& owner,
                            off_t& size);
 
-// Errors: kNotFound (it went away meanwhile), kDamaged, kExpired (another boot's), kSystem.
+// Errors: kNotFound (it went away meanwhile), kDamaged, kExpired (another boot's), kPermission,
+// kSystem.
 Result<Grant> read_grant(const StateDir& state, const FileName& name);
+
+// The words of a grant that may change, as they stand in the file.
+struct GrantWords {
+  std::uint64_t limit_bytes = 0, deadline_ns = 0, draining_bytes = 0;
+};
+
+struct OpenedGrant {
+  UniqueFd fd;
+  Grant grant;
+  GrantWords words;
+};
+
+// As read_grant(), and the file it was read from. Errors: these, kPermission.
+Result<OpenedGrant> open_grant(const StateDir& state, const FileName& name, int flags);
 
 // What a ledger says, believed as far as its reader may.
 struct LedgerUse {
@@ -50,7 +66,7 @@ struct LedgerUse {
   std::vector<ProcessUse> processes;
 };
 
-// Counts live processes only, and at most the grant's limit. Errors: as read_grant().
+// Counts live processes only, and at most what they can hold by the grant. Errors: as read_grant().
 Result<LedgerUse> read_ledger(const StateDir& state, const Grant& grant);
 
 // Makes a file of `size` bytes, with all its space taken, that starts with `head`, is owned by

@@ -3,102 +3,21 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
-#include <ctime>
-#include <tuple>
 
 #include "core/clock.hpp"
 #include "core/partition_files.hpp"
 #include "core/registry_lock.hpp"
-#include "core/text.hpp"
+#include "core/registry_look.hpp"
 #include "core/users.hpp"
 
 namespace chronos {
-
-const char* to_string(PartitionState state) {
-  return state == PartitionState::kActive ? "active" : "draining";
-}
-
-double DeviceUse::available_percent(std::uint64_t total) const {
-  return total == 0 ? 0 : 100.0 * static_cast<double>(available_bytes) / static_cast<double>(total);
-}
-
 namespace {
-
-tl::unexpected<Error> not_found(std::string_view id) {
-  return fail(ErrorCode::kNotFound,
-              fmt::format("Partition not found or already released: {}", escaped(id, 80)),
-              "`chronos list` shows the partitions there are");
-}
-
-PartitionInfo describe(const Grant& grant, const LedgerUse& use, PartitionState state) {
-  PartitionInfo info;
-  info.id = grant.id();
-  info.name = grant.name;
-  info.number = grant.number;
-  info.token = token_text(grant.token);
-  info.device_key = grant.device_key;
-  info.device_name = grant.device_name;
-  info.device_index = grant.device_index;
-  info.device_total_bytes = grant.device_total_bytes;
-  info.fraction = grant.fraction;
-  info.limit_bytes = grant.limit_bytes;
-  info.used_bytes = use.used_bytes;
-  info.peak_bytes = use.peak_bytes;
-  info.refusals = use.refusals;
-  info.duration_ns = grant.duration_ns;
-  const std::uint64_t now = boot_now();
-  if (state == PartitionState::kActive && grant.deadline_ns > now) {
-    info.remaining_ns = grant.deadline_ns - now;
-  }
-  info.expires_at =
-      static_cast<std::int64_t>(std::time(nullptr)) +
-      (static_cast<std::int64_t>(grant.deadline_ns) - static_cast<std::int64_t>(now)) /
-          static_cast<std::int64_t>(kNanosPerSecond);
-  info.owner = grant.owner;
-  info.creator = grant.creator;
-  info.pid = grant.creator_pid;
-  info.state = state;
-  info.processes = use.processes;
-  return info;
-}
 
 template <std::size_t N>
 void copy_text(char (&to)[N], std::string_view from) {
   std::size_t length = std::min(from.size(), N - 1);
   std::copy_n(from.begin(), length, to);
   to[length] = '\0';
-}
-
-// A partition as one look found it.
-struct Entry {
-  FileName name;
-  Grant grant;
-  LedgerUse use;
-  bool over = false;  // its time is up, or it was ended
-
-  PartitionState state() const {
-    return over ? PartitionState::kDraining : PartitionState::kActive;
-  }
-  bool gone() const { return over && use.used_bytes == 0; }
-  bool is_mine() const { return grant.owner == ::geteuid(); }
-  PartitionInfo info() const { return describe(grant, use, state()); }
-};
-
-// Makes the end of a partition known to running programs and then, if they hold nothing any more,
-// takes its files away: the grant first, because a ledger without a grant is nobody's partition.
-// The value says whether the files are gone. Needs the registry's lock.
-Result<bool> put_away(const StateDir& state, const Entry& entry) {
-  const uid_t me = ::geteuid();
-  if (entry.grant.creator != me && me != 0) return false;
-  auto ended = end_grant(state, entry.name);
-  if (!ended) return pass_on(ended);
-  // Only now the sum: a charge that did not see the end is in it.
-  auto use = read_ledger(state, entry.grant);
-  if (use && use->used_bytes > 0) return false;
-  remove_file(state, entry.name);
-  remove_file(state, {entry.name.uid, entry.name.token, FileKind::kLedger});
-  return true;
 }
 
 // Numbers are not used again within a boot: each creator remembers the highest of its own, and
@@ -121,11 +40,6 @@ Result<std::uint64_t> next_number(const StateDir& state, const std::vector<FileN
 
 }  // namespace
 
-struct Registry::Look {
-  std::vector<FileName> names;
-  std::vector<Entry> entries;  // oldest first
-};
-
 Result<Registry> Registry::open() {
   auto state = StateDir::open_or_make();
   if (!state) {
@@ -133,75 +47,6 @@ Result<Registry> Registry::open() {
     return pass_on(state);
   }
   return Registry(std::move(*state));
-}
-
-Result<Registry::Look> Registry::look() {
-  auto names = scan(state_);
-  if (!names) return pass_on(names);
-  Look look{std::move(*names), {}};
-  warnings_.clear();
-  auto warn = [&](FileName name, FileKind kind, const Error& error) {
-    name.kind = kind;
-    if (error.code == ErrorCode::kExpired || (name.uid != ::geteuid() && ::geteuid() != 0)) return;
-    warnings_.push_back(fmt::format("ignored {}/{}: it {} (remove it if it stays)", state_.path(),
-                                    name.text(), error.message));
-  };
-  for (const FileName& name : look.names) {
-    if (name.kind != FileKind::kGrant) continue;
-    auto grant = read_grant(state_, name);
-    if (!grant) {
-      if (grant.error().code != ErrorCode::kNotFound) warn(name, name.kind, grant.error());
-      continue;
-    }
-    Entry entry{name, std::move(*grant), {}, false};
-    // The clock before the words: whoever charged before the deadline is then in the sum.
-    entry.over = entry.grant.ended || boot_now() >= entry.grant.deadline_ns;
-    auto use = read_ledger(state_, entry.grant);
-    if (use) {
-      entry.use = std::move(*use);
-    } else if (read_grant(state_, name)) {  // else it was put away between the two looks
-      warn(name, FileKind::kLedger, use.error());
-    } else {
-      continue;
-    }
-    const bool abandoned = entry.grant.held && !entry.use.any_live &&
-                           liveness_of(entry.grant.holder) == Liveness::kDead;
-    entry.over = entry.over || entry.use.ended || abandoned;
-    look.entries.push_back(std::move(entry));
-  }
-  std::sort(look.entries.begin(), look.entries.end(), [](const Entry& a, const Entry& b) {
-    return std::tie(a.grant.birth_ns, a.grant.number) < std::tie(b.grant.birth_ns, b.grant.number);
-  });
-  return look;
-}
-
-// Puts away what has ended or was left half made by a command that was killed, as far as the files
-// are the caller's. Needs the registry's lock.
-void Registry::sweep(Look& look) {
-  std::erase_if(look.entries, [&](const Entry& entry) {
-    if (!entry.over) return false;
-    auto gone = put_away(state_, entry);
-    return gone && *gone;
-  });
-  const uid_t me = ::geteuid();
-  std::vector<Token> granted;
-  for (const FileName& name : look.names) {
-    if (name.kind == FileKind::kGrant) granted.push_back(name.token);
-  }
-  std::sort(granted.begin(), granted.end());
-  for (const FileName& name : look.names) {
-    if (name.uid != me && me != 0) continue;
-    const bool orphan = name.kind == FileKind::kTemporary ||
-                        (name.kind == FileKind::kLedger &&
-                         !std::binary_search(granted.begin(), granted.end(), name.token));
-    if (orphan) remove_file(state_, name);
-    if (name.kind != FileKind::kGrant) continue;
-    auto grant = read_grant(state_, name);
-    if (!grant && grant.error().code == ErrorCode::kExpired) {  // of an earlier boot
-      remove_file(state_, name);
-      remove_file(state_, {name.uid, name.token, FileKind::kLedger});
-    }
-  }
 }
 
 Result<PartitionInfo> Registry::create(const CreateRequest& request) {
@@ -247,15 +92,8 @@ Result<PartitionInfo> Registry::admit(const CreateRequest& request, uid_t owner)
   }
   const Device& device = request.device;
   const std::uint64_t bytes = request.memory.on(device.total_bytes);
-  const DeviceUse use = use_of(device, partitions);
-  if (bytes > use.available_bytes) {
-    return fail(ErrorCode::kNoCapacity,
-                fmt::format("Not enough available memory on device {}", device.index),
-                fmt::format("asked {}, available {} of {}; `chronos list` shows who has the rest "
-                            "and until when",
-                            format_bytes(bytes), format_bytes(use.available_bytes),
-                            format_bytes(device.total_bytes)));
-  }
+  auto fits = check_capacity(device, bytes, partitions);
+  if (!fits) return pass_on(fits);
   auto number = next_number(state_, seen->names);
   if (!number) return pass_on(number);
 
@@ -293,25 +131,15 @@ Result<PartitionInfo> Registry::admit(const CreateRequest& request, uid_t owner)
   }
   auto made = make_partition(state_, name, layout);
   if (!made) return pass_on(made);
-  return describe(*grant, {}, PartitionState::kActive);
+  return Entry{name, std::move(*grant), {}, false}.info();
 }
 
 Result<PartitionInfo> Registry::release(std::string_view id) {
   auto seen = look();
   if (!seen) return pass_on(seen);
-  const Entry* chosen = nullptr;
-  for (const Entry& entry : seen->entries) {
-    if (entry.over || !matches(entry.grant, id)) continue;
-    if (chosen == nullptr || (!chosen->is_mine() && entry.is_mine())) {
-      chosen = &entry;
-    } else if (chosen->is_mine() == entry.is_mine()) {
-      return fail(ErrorCode::kInvalid,
-                  fmt::format("several partitions are called {}", escaped(id, 80)),
-                  fmt::format("say {} or {}", number_id(chosen->grant.number),
-                              number_id(entry.grant.number)));
-    }
-  }
-  if (chosen == nullptr) return not_found(id);
+  auto found = seen->choose(id);
+  if (!found) return pass_on(found);
+  const Entry* chosen = *found;
 
   const uid_t me = ::geteuid();
   Result<void> ended;
@@ -323,7 +151,7 @@ Result<PartitionInfo> Registry::release(std::string_view id) {
     return fail(ErrorCode::kPermission,
                 "Permission denied: partition owned by " + user_name(chosen->grant.owner));
   }
-  if (!ended && ended.error().code == ErrorCode::kNotFound) return not_found(id);  // just now
+  if (!ended && ended.error().code == ErrorCode::kNotFound) return partition_not_found(id);
   if (!ended && ended.error().code == ErrorCode::kDamaged) {
     ended.error().message =
         fmt::format("{}/{} {}", state_.path(), chosen->name.text(), ended.error().message);
@@ -333,61 +161,8 @@ Result<PartitionInfo> Registry::release(std::string_view id) {
   Entry result = *chosen;
   result.over = true;
   // That was the release; to tidy up, nobody's lock is worth waiting for.
-  if (auto lock = RegistryLock::try_acquire(state_)) (void)put_away(state_, result);
+  if (auto lock = RegistryLock::try_acquire(state_)) (void)put_away(result);
   return result.info();
-}
-
-Result<std::vector<PartitionInfo>> Registry::list() {
-  auto seen = look();
-  if (!seen) return pass_on(seen);
-  const bool untidy =
-      std::any_of(seen->entries.begin(), seen->entries.end(), [](const Entry& entry) {
-        return entry.gone() && (entry.grant.creator == ::geteuid() || ::geteuid() == 0);
-      });
-  if (untidy) {
-    if (auto lock = RegistryLock::try_acquire(state_)) {
-      // Look again: what was half made a moment ago may be whole by now.
-      seen = look();
-      if (!seen) return pass_on(seen);
-      sweep(*seen);
-    }
-  }
-  std::vector<PartitionInfo> partitions;
-  for (const Entry& entry : seen->entries) {
-    if (!entry.gone()) partitions.push_back(entry.info());
-  }
-  return partitions;
-}
-
-Result<PartitionInfo> Registry::find(std::string_view id) {
-  auto seen = look();
-  if (!seen) return pass_on(seen);
-  const Entry* chosen = nullptr;
-  for (const Entry& entry : seen->entries) {
-    if (entry.gone() || !matches(entry.grant, id)) continue;
-    auto rank = [](const Entry& e) { return (e.is_mine() ? 2 : 0) + (e.over ? 0 : 1); };
-    if (chosen == nullptr || rank(entry) > rank(*chosen)) chosen = &entry;
-  }
-  if (chosen == nullptr) return not_found(id);
-  return chosen->info();
-}
-
-DeviceUse Registry::use_of(const Device& device, const std::vector<PartitionInfo>& partitions) {
-  DeviceUse use;
-  for (const PartitionInfo& partition : partitions) {
-    if (partition.device_key != device.key) continue;
-    // Nobody can hold or reserve more of a device than there is of it.
-    use.used_bytes += std::min(partition.used_bytes, device.total_bytes);
-    if (partition.state == PartitionState::kActive) {
-      use.reserved_bytes += std::min(partition.limit_bytes, device.total_bytes);
-      ++use.active_partitions;
-    } else {
-      use.draining_bytes += std::min(partition.used_bytes, device.total_bytes);
-    }
-  }
-  const std::uint64_t taken = use.reserved_bytes + use.draining_bytes;
-  use.available_bytes = device.total_bytes > taken ? device.total_bytes - taken : 0;
-  return use;
 }
 
 }  // namespace chronos

@@ -49,6 +49,8 @@ struct PartitionInfo {
   std::uint64_t device_total_bytes = 0;
   double fraction = 0;
   std::uint64_t limit_bytes = 0, used_bytes = 0, peak_bytes = 0, refusals = 0;
+  // What must come back before this partition takes no more than its limit (0 once it has ended).
+  std::uint64_t draining_bytes = 0;
   std::uint64_t duration_ns = 0, remaining_ns = 0;
   std::int64_t expires_at = 0;  // seconds since the epoch, by the wall clock as it stands now
   uid_t owner = 0, creator = 0;
@@ -62,9 +64,10 @@ struct PartitionInfo {
 };
 
 struct DeviceUse {
-  std::uint64_t used_bytes = 0;       // held by processes in partitions, draining ones included
-  std::uint64_t reserved_bytes = 0;   // the limits of active partitions
-  std::uint64_t draining_bytes = 0;   // still held in partitions that have ended
+  std::uint64_t used_bytes = 0;      // held by processes in partitions, draining ones included
+  std::uint64_t reserved_bytes = 0;  // the limits of active partitions
+  // Still held in partitions that have ended, or above a limit that was lowered.
+  std::uint64_t draining_bytes = 0;
   std::uint64_t available_bytes = 0;  // total - reserved - draining, never below 0
   unsigned active_partitions = 0;
 
@@ -87,6 +90,18 @@ class Registry {
   // processes still hold drains. Errors: kNotFound, kPermission, kBusy, kSystem.
   Result<PartitionInfo> release(std::string_view id);
 
+  // Moves the deadline of a partition `duration_ns` further away. Running programs see it at their
+  // next allocation. By its creator or root. Errors: kNotFound, kExpired (it has ended), kInvalid
+  // (more than 100 years in all), kPermission, kBusy, kSystem.
+  Result<PartitionInfo> extend(std::string_view id, std::uint64_t duration_ns);
+
+  // Changes the limit of a partition; who may, and when it is seen, as extend(). More memory passes
+  // admission as in create(). Less than its programs hold is refused, unless with `drain`: then the
+  // new limit holds at once, and what they hold above it counts against the device until they have
+  // given it back. Errors: as extend(), kNoCapacity, kInUse (less than is held), kDamaged (what is
+  // held cannot be read).
+  Result<PartitionInfo> resize(std::string_view id, const MemoryAmount& memory, bool drain);
+
   // All partitions that are active or draining, oldest first. Takes no lock; also puts away what
   // has ended, as far as it is the caller's. Errors: kSystem.
   Result<std::vector<PartitionInfo>> list();
@@ -101,11 +116,23 @@ class Registry {
   static DeviceUse use_of(const Device& device, const std::vector<PartitionInfo>& partitions);
 
  private:
-  struct Look;  // everything in the state directory at one time
+  struct Entry;   // a partition as one look found it
+  struct Look;    // everything in the state directory at one time
+  struct Change;  // a partition that is being changed, and the lock
   explicit Registry(StateDir state) : state_(std::move(state)) {}
   Result<Look> look();
   void sweep(Look& look);
+  void forget_drained(const Entry& entry);
+  Result<bool> put_away(const Entry& entry);
   Result<PartitionInfo> admit(const CreateRequest& request, uid_t owner);
+  Result<Change> begin_change(std::string_view id);
+  Result<void> store_lower_limit(Change& change, std::uint64_t bytes, bool drain);
+
+  // Admission: `bytes` fit on the device beside what `others` have. `own_bytes`, for the message
+  // only: what the asker has of them. Needs the registry's lock. Errors: kNoCapacity.
+  static Result<void> check_capacity(const Device& device, std::uint64_t bytes,
+                                     const std::vector<PartitionInfo>& others,
+                                     std::uint64_t own_bytes = 0);
 
   StateDir state_;
   std::vector<std::string> warnings_;

@@ -42,6 +42,7 @@ Json partition_json(const PartitionInfo& partition) {
   json["memory_fraction"] = partition.fraction;
   json["limit_bytes"] = partition.limit_bytes;
   json["used_bytes"] = partition.used_bytes;
+  json["draining_bytes"] = partition.draining_bytes;
   json["peak_bytes"] = partition.peak_bytes;
   json["refusals"] = partition.refusals;
   // Whole seconds: a duration never shows as 0, and nobody is promised time that is not left.

@@ -21,6 +21,7 @@ enum class ErrorCode {
   kNoDevice,    // no OpenCL, no such device, or a driver that crashes or hangs
   kFull,        // no free slot in a partition, no space in the state directory
   kSystem,      // a system call failed
+  kInUse,       // programs hold more than that
 };
 
 struct Error {

@@ -87,6 +87,40 @@ int chronos_release_json(ChronosPartitionerHandle handle, const char* id, char**
   });
 }
 
+int chronos_extend_json(ChronosPartitionerHandle handle, const char* id, const char* duration,
+                        char** json) {
+  if (json != nullptr) *json = nullptr;
+  return with_registry(handle, [&](Registry& registry) -> Done {
+    auto id_text = text("id", id);
+    if (!id_text) return give_up(id_text);
+    auto duration_text = text("duration", duration);
+    if (!duration_text) return give_up(duration_text);
+    auto nanos = parse_duration(*duration_text);
+    if (!nanos) return give_up(nanos);
+    auto extended = registry.extend(*id_text, *nanos);
+    if (!extended) return give_up(extended);
+    if (json == nullptr) return {};
+    return hand_out(partition_answer(*extended), json);
+  });
+}
+
+int chronos_resize_json(ChronosPartitionerHandle handle, const char* id, const char* memory,
+                        int drain, char** json) {
+  if (json != nullptr) *json = nullptr;
+  return with_registry(handle, [&](Registry& registry) -> Done {
+    auto id_text = text("id", id);
+    if (!id_text) return give_up(id_text);
+    auto memory_text = text("memory", memory);
+    if (!memory_text) return give_up(memory_text);
+    auto amount = parse_memory(*memory_text);
+    if (!amount) return give_up(amount);
+    auto resized = resize(registry, *id_text, *amount, drain != 0);
+    if (!resized) return give_up(resized);
+    if (json == nullptr) return {};
+    return hand_out(partition_answer(*resized), json);
+  });
+}
+
 int chronos_find_json(ChronosPartitionerHandle handle, const char* id, char** json) {
   return answer(handle, json, [&](Registry& registry) -> Outcome<Json> {
     auto id_text = text("id", id);

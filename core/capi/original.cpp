@@ -1,4 +1,5 @@
-// The functions that the original Chronos had, for programs that were written against them.
+// The functions that the original Chronos had, for programs that were written against them, and
+// those that go with them.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -27,6 +28,12 @@ Result<MemoryAmount> amount_of(float fraction) {
   double value = 0;
   std::from_chars(written.data(), written.data() + written.size(), value);
   return MemoryAmount{value, 0};
+}
+
+Result<std::uint64_t> nanos_of(int seconds) {
+  if (seconds > 0) return static_cast<std::uint64_t>(seconds) * kNanosPerSecond;
+  return fail(ErrorCode::kInvalid,
+              fmt::format("invalid duration {}: more than 0 seconds", seconds));
 }
 
 template <std::size_t N>
@@ -86,11 +93,9 @@ int chronos_create_partition(ChronosPartitionerHandle handle, int device, float 
     auto memory = amount_of(fraction);
     if (!memory) return give_up(memory);
     request.memory = *memory;
-    if (seconds <= 0) {
-      return give_up(ErrorCode::kInvalid,
-                     fmt::format("invalid duration {}: more than 0 seconds", seconds));
-    }
-    request.duration_ns = static_cast<std::uint64_t>(seconds) * kNanosPerSecond;
+    auto duration = nanos_of(seconds);
+    if (!duration) return give_up(duration);
+    request.duration_ns = *duration;
     auto owner = optional_text("user", user);
     if (!owner) return give_up(owner);
     if (*owner && (*owner)->empty()) owner->reset();
@@ -109,6 +114,31 @@ int chronos_create_partition(ChronosPartitionerHandle handle, int device, float 
 
 int chronos_release_partition(ChronosPartitionerHandle handle, const char* id) {
   return chronos_release_json(handle, id, nullptr);
+}
+
+int chronos_extend_partition(ChronosPartitionerHandle handle, const char* id, int seconds) {
+  return with_registry(handle, [&](Registry& registry) -> Done {
+    auto id_text = text("id", id);
+    if (!id_text) return give_up(id_text);
+    auto duration = nanos_of(seconds);
+    if (!duration) return give_up(duration);
+    auto extended = registry.extend(*id_text, *duration);
+    if (!extended) return give_up(extended);
+    return {};
+  });
+}
+
+int chronos_resize_partition(ChronosPartitionerHandle handle, const char* id, float fraction,
+                             int drain) {
+  return with_registry(handle, [&](Registry& registry) -> Done {
+    auto id_text = text("id", id);
+    if (!id_text) return give_up(id_text);
+    auto memory = amount_of(fraction);
+    if (!memory) return give_up(memory);
+    auto resized = resize(registry, *id_text, *memory, drain != 0);
+    if (!resized) return give_up(resized);
+    return {};
+  });
 }
 
 int chronos_list_partitions(ChronosPartitionerHandle handle, ChronosPartitionInfo* partitions,

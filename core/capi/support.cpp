@@ -45,6 +45,8 @@ int code_of(ErrorCode code) {
       return CHRONOS_ERROR_FULL;
     case ErrorCode::kSystem:
       return CHRONOS_ERROR_SYSTEM;
+    case ErrorCode::kInUse:
+      return CHRONOS_ERROR_IN_USE;
   }
   return CHRONOS_ERROR_INTERNAL;
 }
@@ -77,6 +79,24 @@ Failure no_capacity(Error error, Registry& registry, const CreateRequest& reques
   failure.details["available_bytes"] =
       partitions ? Json(Registry::use_of(request.device, *partitions).available_bytes)
                  : Json(nullptr);
+  return failure;
+}
+
+// What a partition that may not grow asked for, and what it could have had.
+Failure no_room_to_grow(Error error, Registry& registry, std::string_view id,
+                        const MemoryAmount& memory) {
+  Failure failure(std::move(error));
+  auto partition = registry.find(id);
+  auto partitions = registry.list();
+  if (!partition || !partitions) return failure;
+  Device device;
+  device.key = partition->device_key;
+  device.index = partition->device_index;
+  device.total_bytes = partition->device_total_bytes;
+  std::erase_if(*partitions, [&](const auto& one) { return one.token == partition->token; });
+  failure.details["device"] = device.index < 0 ? Json(nullptr) : Json(device.index);
+  failure.details["asked_bytes"] = memory.on(device.total_bytes);
+  failure.details["available_bytes"] = Registry::use_of(device, *partitions).available_bytes;
   return failure;
 }
 
@@ -132,9 +152,7 @@ Done hand_out(const std::string& answer, char** out) {
   return {};
 }
 
-Done hand_out(const Json& answer, char** out) {
-  return hand_out(json_text(answer), out);
-}
+Done hand_out(const Json& answer, char** out) { return hand_out(json_text(answer), out); }
 
 tl::unexpected<Failure> no_output() {
   return give_up(ErrorCode::kInvalid, "the output argument is NULL");
@@ -171,6 +189,14 @@ Outcome<PartitionInfo> create(Registry& registry, CreateRequest request, int dev
   if (made) return std::move(*made);
   if (made.error().code != ErrorCode::kNoCapacity) return give_up(made);
   return tl::unexpected<Failure>(no_capacity(std::move(made.error()), registry, request));
+}
+
+Outcome<PartitionInfo> resize(Registry& registry, std::string_view id, const MemoryAmount& memory,
+                              bool drain) {
+  auto resized = registry.resize(id, memory, drain);
+  if (resized) return std::move(*resized);
+  if (resized.error().code != ErrorCode::kNoCapacity) return give_up(resized);
+  return tl::unexpected<Failure>(no_room_to_grow(std::move(resized.error()), registry, id, memory));
 }
 
 Outcome<DeviceStanding> standing_of(Registry& registry, int number) {

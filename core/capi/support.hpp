@@ -105,6 +105,10 @@ Outcome<std::optional<std::string_view>> optional_text(const char* what, const c
 Outcome<PartitionInfo> create(Registry& registry, CreateRequest request, int device,
                               std::optional<std::string_view> user);
 
+// As Registry::resize(), with the numbers of a refusal.
+Outcome<PartitionInfo> resize(Registry& registry, std::string_view id, const MemoryAmount& memory,
+                              bool drain);
+
 Outcome<DeviceStanding> standing_of(Registry& registry, int device);
 
 struct Standings {

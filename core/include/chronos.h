@@ -50,19 +50,20 @@ extern "C" {
 
 enum {
   CHRONOS_OK = 0,
-  CHRONOS_ERROR_INVALID = -1,      /* the request itself is wrong */
-  CHRONOS_ERROR_NO_CAPACITY = -2,  /* not enough unreserved memory on the device */
-  CHRONOS_ERROR_NOT_FOUND = -3,    /* no such partition */
-  CHRONOS_ERROR_NAME_IN_USE = -4,  /* the owner already has a partition of that name */
-  CHRONOS_ERROR_PERMISSION = -5,   /* it is somebody else's */
-  CHRONOS_ERROR_EXPIRED = -6,      /* it has ended */
-  CHRONOS_ERROR_DAMAGED = -7,      /* a state file is truncated, garbage or of another version */
-  CHRONOS_ERROR_BUSY = -8,         /* another process holds the registry for too long */
-  CHRONOS_ERROR_NO_DEVICE = -9,    /* no OpenCL, no such device, or a driver that fails */
-  CHRONOS_ERROR_FULL = -10,        /* no room: in the state directory, or in the caller's array */
-  CHRONOS_ERROR_SYSTEM = -11,      /* a system call failed */
-  CHRONOS_ERROR_NO_MEMORY = -12,   /* this process is out of memory */
-  CHRONOS_ERROR_INTERNAL = -13     /* a defect in Chronos; please report it */
+  CHRONOS_ERROR_INVALID = -1,     /* the request itself is wrong */
+  CHRONOS_ERROR_NO_CAPACITY = -2, /* not enough unreserved memory on the device */
+  CHRONOS_ERROR_NOT_FOUND = -3,   /* no such partition */
+  CHRONOS_ERROR_NAME_IN_USE = -4, /* the owner already has a partition of that name */
+  CHRONOS_ERROR_PERMISSION = -5,  /* it is somebody else's */
+  CHRONOS_ERROR_EXPIRED = -6,     /* it has ended */
+  CHRONOS_ERROR_DAMAGED = -7,     /* a state file is truncated, garbage or of another version */
+  CHRONOS_ERROR_BUSY = -8,        /* another process holds the registry for too long */
+  CHRONOS_ERROR_NO_DEVICE = -9,   /* no OpenCL, no such device, or a driver that fails */
+  CHRONOS_ERROR_FULL = -10,       /* no room: in the state directory, or in the caller's array */
+  CHRONOS_ERROR_SYSTEM = -11,     /* a system call failed */
+  CHRONOS_ERROR_NO_MEMORY = -12,  /* this process is out of memory */
+  CHRONOS_ERROR_INTERNAL = -13,   /* a defect in Chronos; please report it */
+  CHRONOS_ERROR_IN_USE = -14      /* programs hold more than that */
 };
 
 typedef struct ChronosPartitioner* ChronosPartitionerHandle;
@@ -113,6 +114,24 @@ CHRONOS_API int chronos_show_device_stats(ChronosPartitionerHandle handle);
  * has. Good until the next call in this thread. Never NULL. */
 CHRONOS_API const char* chronos_get_last_error(void);
 
+/* ---- Partitions that change while programs run ------------------------------------------------
+ */
+
+/* Only the creator of a partition, or root, changes it; its owner cannot where root created it.
+ * Programs see the change at their next allocation. */
+
+/* Lets a partition last `seconds` longer.
+ * Errors: NOT_FOUND, EXPIRED (it has ended already), INVALID, PERMISSION, BUSY, SYSTEM. */
+CHRONOS_API int chronos_extend_partition(ChronosPartitionerHandle handle, const char* id,
+                                         int seconds);
+
+/* Makes `fraction` of its device the limit of a partition. Less than its programs hold is refused,
+ * unless `drain` is not 0: then nothing new is allocated until they hold less, and what they hold
+ * counts against the device until then.
+ * Errors: as chronos_extend_partition(), NO_CAPACITY, IN_USE, DAMAGED. */
+CHRONOS_API int chronos_resize_partition(ChronosPartitionerHandle handle, const char* id,
+                                         float fraction, int drain);
+
 /* ---- The same with all details, as JSON (UTF-8, one object) ---------------------------------- */
 
 /* Partitions have the fields of `chronos list --json` and `handle`, the text by which no other
@@ -129,6 +148,16 @@ CHRONOS_API int chronos_create(ChronosPartitionerHandle handle, int device, cons
 
 /* As chronos_release_partition(). `*json`: the partition as it ended; `json` may be NULL. */
 CHRONOS_API int chronos_release_json(ChronosPartitionerHandle handle, const char* id, char** json);
+
+/* As chronos_extend_partition() with `duration` as for chronos_create(). `*json`: the partition as
+ * it stands then; `json` may be NULL. */
+CHRONOS_API int chronos_extend_json(ChronosPartitionerHandle handle, const char* id,
+                                    const char* duration, char** json);
+
+/* As chronos_resize_partition() with `memory` as for chronos_create(). `*json`: the partition as it
+ * stands then, `draining_bytes` being what is held above the limit; `json` may be NULL. */
+CHRONOS_API int chronos_resize_json(ChronosPartitionerHandle handle, const char* id,
+                                    const char* memory, int drain, char** json);
 
 /* One partition. Errors: NOT_FOUND, SYSTEM. */
 CHRONOS_API int chronos_find_json(ChronosPartitionerHandle handle, const char* id, char** json);
@@ -155,8 +184,9 @@ CHRONOS_API int chronos_available_json(ChronosPartitionerHandle handle, int devi
 CHRONOS_API int chronos_scope_json(ChronosPartitionerHandle handle, const char* ids, char** json);
 
 /* The last error of this thread: {"code", "message", "hint"}, and for NO_CAPACITY `device`,
- * `asked_bytes` and `available_bytes` (the latter as it was just after the refusal; null if
- * unknown). "{}" if there was none. Good until the next call in this thread. Never NULL. */
+ * `asked_bytes` and `available_bytes` (the latter as it was just after the refusal, what the
+ * partition itself has included; null if unknown). "{}" if there was none. Good until the next call
+ * in this thread. Never NULL. */
 CHRONOS_API const char* chronos_last_error_json(void);
 
 /* ---- This installation ----------------------------------------------------------------------- */

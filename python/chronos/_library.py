@@ -32,6 +32,8 @@ _SIGNATURES = {
         ctypes.c_int,
     ),
     "chronos_release_json": ([_HANDLE, _TEXT, _OUT], ctypes.c_int),
+    "chronos_extend_json": ([_HANDLE, _TEXT, _TEXT, _OUT], ctypes.c_int),
+    "chronos_resize_json": ([_HANDLE, _TEXT, _TEXT, ctypes.c_int, _OUT], ctypes.c_int),
     "chronos_find_json": ([_HANDLE, _TEXT, _OUT], ctypes.c_int),
     "chronos_list_json": ([_HANDLE, _OUT], ctypes.c_int),
     "chronos_stats_json": ([_HANDLE, ctypes.c_int, _OUT], ctypes.c_int),

@@ -10,6 +10,7 @@ __all__ = [
     "ChronosWarning",
     "Damaged",
     "Expired",
+    "InUse",
     "InternalError",
     "InvalidRequest",
     "LibraryNotFound",
@@ -99,6 +100,10 @@ class Busy(ChronosError):
     """Another process has held the registry for too long (5 seconds)."""
 
 
+class InUse(ChronosError):
+    """The partition's programs hold more memory than that."""
+
+
 class NoDevice(ChronosError):
     """There is no OpenCL, no such device, or a driver that fails."""
 
@@ -137,6 +142,7 @@ _CLASSES: Dict[int, Type[ChronosError]] = {
     -9: NoDevice,
     -10: NoRoom,
     -11: SystemFailure,
+    -14: InUse,
 }
 
 

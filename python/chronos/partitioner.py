@@ -44,6 +44,9 @@ class PartitionInfo:
     memory_fraction: float
     limit_bytes: int
     used_bytes: int
+    #: What must be freed before it takes no more of the device than its limit: all that is held
+    #: once it has ended, else what is held above a limit that was lowered.
+    draining_bytes: int
     peak_bytes: int
     #: How many allocations were refused.
     refusals: int
@@ -111,7 +114,7 @@ class DeviceStats:
     used_bytes: int
     #: The limits of all active partitions.
     reserved_bytes: int
-    #: Still held in partitions that have ended.
+    #: Still held in partitions that have ended, or above a limit that was lowered.
     draining_bytes: int
     #: What a new partition can get.
     available_bytes: int
@@ -172,7 +175,7 @@ class Partition:
 
     @property
     def duration(self) -> int:
-        """The time it was made for, in seconds, rounded up."""
+        """The time from its creation to its end, in seconds, rounded up."""
         return self._info.duration_seconds
 
     @property
@@ -197,6 +200,43 @@ class Partition:
         """
         library = _library.load()
         return _partition_info(library.call("chronos_find_json", self.handle.encode("ascii")))
+
+    def extend(self, duration: Duration) -> PartitionInfo:
+        """Lets the partition last ``duration`` longer; programs in it go on.
+
+        Takes seconds, a timedelta, or text (``"30m"``). Returns how the partition stands then.
+        Raises Expired or PartitionNotFound (it has ended already), PermissionDenied (only who
+        created it, or root), InvalidRequest (more than 100 years in all), Busy, SystemFailure.
+
+        Example::
+
+            partition.extend("30m")
+        """
+        self._info = _extended(self.handle, duration)
+        return self._info
+
+    def resize(self, memory: Memory, drain: bool = False) -> PartitionInfo:
+        """Changes the limit of the partition; programs see it at their next allocation.
+
+        Args:
+            memory: a share or a size, as for :meth:`Partitioner.create`.
+            drain: also below what its programs hold. They get no more until they hold less, and
+                what they hold counts against the device until then (``draining_bytes``).
+
+        Returns how the partition stands then.
+
+        Raises:
+            NotEnoughMemory: the device has not that much; ``available`` includes what the
+                partition has.
+            InUse: its programs hold more than that (without ``drain``).
+            Expired, PartitionNotFound, PermissionDenied, InvalidRequest, Busy, SystemFailure.
+
+        Example::
+
+            partition.resize("2GiB")
+        """
+        self._info = _resized(self.handle, memory, drain)
+        return self._info
 
     def release(self) -> bool:
         """Ends the partition. Programs in it keep the memory that they hold and get no more.
@@ -335,9 +375,34 @@ class Partitioner:
 
             Partitioner().release("partition_0001")
         """
-        if isinstance(partition_id, (Partition, PartitionInfo)):
-            partition_id = partition_id.handle
-        self._library.call("chronos_release_json", text_bytes("partition id", partition_id))
+        self._library.call(
+            "chronos_release_json", text_bytes("partition id", _id_of(partition_id))
+        )
+
+    def extend(
+        self, partition_id: Union[str, Partition, PartitionInfo], duration: Duration
+    ) -> PartitionInfo:
+        """Lets a partition last ``duration`` longer; see :meth:`Partition.extend`.
+
+        Example::
+
+            Partitioner().extend("train", "30m")
+        """
+        return _extended(_id_of(partition_id), duration)
+
+    def resize(
+        self,
+        partition_id: Union[str, Partition, PartitionInfo],
+        memory: Memory,
+        drain: bool = False,
+    ) -> PartitionInfo:
+        """Changes the limit of a partition; see :meth:`Partition.resize`.
+
+        Example::
+
+            Partitioner().resize("train", "25%", drain=True)
+        """
+        return _resized(_id_of(partition_id), memory, drain)
 
     def get_available(self, device: int = 0) -> float:
         """The share of a device that a new partition can get, in percent (0 to 100), rounded down
@@ -376,6 +441,29 @@ class Partitioner:
 
     def __repr__(self) -> str:
         return "<Partitioner>"
+
+
+def _id_of(partition: Union[str, Partition, PartitionInfo]) -> str:
+    return partition.handle if isinstance(partition, (Partition, PartitionInfo)) else partition
+
+
+def _extended(partition_id: str, duration: Duration) -> PartitionInfo:
+    answer = _library.load().call(
+        "chronos_extend_json",
+        text_bytes("partition id", partition_id),
+        _library.encode("duration", duration_text(duration)),
+    )
+    return _partition_info(answer)
+
+
+def _resized(partition_id: str, memory: Memory, drain: bool) -> PartitionInfo:
+    answer = _library.load().call(
+        "chronos_resize_json",
+        text_bytes("partition id", partition_id),
+        _library.encode("memory", memory_text(memory)),
+        int(bool(drain)),
+    )
+    return _partition_info(answer)
 
 
 def _warn(answer: Dict[str, Any]) -> None:

@@ -109,7 +109,8 @@ def test_json(chronos):
     assert partition == {
         "partition_id": "p1", "name": "p1", "device": 0, "device_name": GPU,
         "memory_fraction": pytest.approx(0.1), "limit_bytes": 1 << 30, "used_bytes": 0,
-        "peak_bytes": 0, "refusals": 0, "duration_seconds": 3600, "owner": ME, "creator": ME,
+        "draining_bytes": 0, "peak_bytes": 0, "refusals": 0, "duration_seconds": 3600,
+        "owner": ME, "creator": ME,
         "pid": partition["pid"], "state": "active", "processes": []}
 
     (device,) = json.loads(good(chronos("stats", "--json")))["devices"]

@@ -111,6 +111,40 @@ def test_too_much_memory_says_how_much_there_is(partitioner):
     )
 
 
+def test_a_partition_is_extended(partitioner):
+    partition = partitioner.create(0, 0.5, 60)
+    assert partition.extend("1m").duration == 120
+    assert partition.extend(30).duration == 150
+    assert partitioner.extend(partition, timedelta(minutes=1)).duration_seconds == 210
+    assert partitioner.extend(partition.partition_id, 90.0).duration_seconds == 300
+    assert 290 <= partition.time_remaining <= 300
+    with pytest.raises(chronos.InvalidRequest):
+        partition.extend(0)
+    with pytest.raises(TypeError):
+        partition.extend(None)
+    partition.release()
+    with pytest.raises(chronos.PartitionNotFound):
+        partition.extend("1h")
+
+
+def test_a_partition_is_resized(partitioner):
+    partition = partitioner.create(0, "64MiB", 60)
+    assert partition.resize("128MiB").limit_bytes == partition.limit_bytes == 128 << 20
+    info = partitioner.resize(partition, 0.25, drain=True)
+    assert (info.memory_fraction, info.draining_bytes) == (0.25, 0)
+    assert partitioner.get_available(0) == 75.0
+    partitioner.create(0, 0.5, 60)
+    with pytest.raises(chronos.NotEnoughMemory) as caught:
+        partition.resize(0.75)
+    total = partitioner.stats()[0].total_bytes
+    assert caught.value.device == 0
+    assert caught.value.asked == pytest.approx(0.75 * total, abs=2)
+    assert caught.value.available == pytest.approx(0.5 * total, abs=2)  # its own included
+    assert partition.info().memory_fraction == 0.25
+    with pytest.raises(chronos.PartitionNotFound):
+        partitioner.resize("nosuch", 0.5)
+
+
 def test_a_partition_ends_when_its_time_is_up(partitioner):
     partition = partitioner.create(0, 0.5, 0.2)
     deadline = time.monotonic() + 10

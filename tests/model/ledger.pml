@@ -110,6 +110,15 @@ byte pending[NIMG];      /* announced and not yet admitted, or freed and not yet
 byte total;              /* sum of live[] */
 byte cap = LIMIT;        /* what total may not exceed: the limit last promised, what drains */
 byte holder[NSLOT];      /* the image that claimed the slot's present generation */
+#ifdef DRAIN
+bool drained;            /* the limit was lowered, whatever is held ... */
+bool after_drain[NIMG];  /* ... before the image announced its present request */
+#define NOTE_DRAIN after_drain[me] = drained;
+#define ASSERT_DRAIN assert(!after_drain[me] || total <= limit);
+#else
+#define NOTE_DRAIN
+#define ASSERT_DRAIN
+#endif
 bool attached[NIMG];     /* the image has put away its pid's older slots */
 bool unlinked;
 byte active_steps;       /* processes that still run */
@@ -220,7 +229,7 @@ inline announce(n) {
 #else  /* only this thread writes the word: load and compare-and-swap see the same value */
   STEP(ok = (BYTES_GEN(bytes[slot]) == gen);
        if
-       :: ok -> bytes[slot] = bytes[slot] + n; pending[me] = pending[me] + n
+       :: ok -> bytes[slot] = bytes[slot] + n; pending[me] = pending[me] + n; NOTE_DRAIN
        :: else -> skip
        fi)
 #endif
@@ -285,6 +294,7 @@ inline admit(n) {  /* the driver allocates from here on */
        live[me] = live[me] + n;
        total = total + n;
        assert(total <= cap);
+       ASSERT_DRAIN
        assert(!unlinked))
 }
 
@@ -588,6 +598,29 @@ inline set_limit(new) {
   sum = 0;
   before = 0
 }
+
+#ifdef DRAIN
+/* Holds at once: what announces after the store is admitted only below it. What is held above it
+ * counts from the sum on, and can only become less. */
+inline drain(new) {
+#ifdef MUTANT_DRAIN_SUMS_FIRST
+  READ_HIGH;
+  sum_slots();
+  STEP(limit = new; drained = 1);
+#else
+  STEP(limit = new; drained = 1);
+  READ_HIGH;
+  sum_slots();
+#endif
+  STEP(if
+       :: sum < new -> cap = new
+       :: sum >= new && sum < cap -> cap = sum
+       :: else -> skip
+       fi;
+       assert(total <= cap));
+  sum = 0
+}
+#endif
 
 inline end_partition() {  /* from then on it counts with what drains */
   if
@@ -900,11 +933,15 @@ halted:
 #ifdef RESIZE
 proctype resizer(byte me; byte proc) {
   LOCALS;
+#ifdef DRAIN
+  drain(LIMIT - 1)
+#else
   if
   :: set_limit(LIMIT - 1)
   :: set_limit(LIMIT + 1)
   fi;
   set_limit(LIMIT - 1)
+#endif
 halted:
   finish()
 }

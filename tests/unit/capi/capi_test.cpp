@@ -132,6 +132,33 @@ TEST_CASE("partitions are listed with their handle, and released by it") {
   CHECK(chronos_release_partition(machine.handle, handle.c_str()) == CHRONOS_ERROR_NOT_FOUND);
 }
 
+TEST_CASE("partitions are extended and resized") {
+  Machine machine;
+  REQUIRE(machine.create("0.25", "p1", "90s") == CHRONOS_OK);
+  CHECK(chronos_extend_partition(machine.handle, "p1", 30) == CHRONOS_OK);
+  CHECK(chronos_resize_partition(machine.handle, "p1", 0.1f, 0) == CHRONOS_OK);
+  Json one = machine.list()["partitions"][0];
+  CHECK(one["duration_seconds"] == 120);
+  CHECK(one["memory_fraction"] == 0.1);
+  CHECK(machine.get(chronos_extend_json, "p1", "1m")["duration_seconds"] == 180);
+  CHECK(machine.get(chronos_resize_json, "p1", "50%", 1)["memory_fraction"] == 0.5);
+  CHECK(chronos_resize_json(machine.handle, "p1", "1MiB", 0, nullptr) == CHRONOS_OK);
+  CHECK(chronos_extend_json(machine.handle, "p1", "1s", nullptr) == CHRONOS_OK);
+
+  CHECK(chronos_extend_partition(machine.handle, "p1", 0) == CHRONOS_ERROR_INVALID);
+  CHECK(chronos_extend_partition(machine.handle, nullptr, 1) == CHRONOS_ERROR_INVALID);
+  CHECK(chronos_extend_partition(nullptr, "p1", 1) == CHRONOS_ERROR_INVALID);
+  CHECK(chronos_resize_partition(machine.handle, "p1", NAN, 0) == CHRONOS_ERROR_INVALID);
+  CHECK(chronos_resize_json(machine.handle, "p1", nullptr, 0, nullptr) == CHRONOS_ERROR_INVALID);
+  CHECK(chronos_extend_partition(machine.handle, "nosuch", 1) == CHRONOS_ERROR_NOT_FOUND);
+  REQUIRE(machine.create("0.75", "p2") == CHRONOS_OK);
+  CHECK(chronos_resize_partition(machine.handle, "p1", 0.5f, 0) == CHRONOS_ERROR_NO_CAPACITY);
+  Json error = last_json();
+  CHECK(error["device"] == 0);
+  CHECK(error["asked_bytes"].get<double>() ==
+        Approx(2 * error["available_bytes"].get<double>()).margin(4));
+}
+
 TEST_CASE("the caller's own partitions are its scope") {
   Machine machine;
   char* json = nullptr;

@@ -76,11 +76,11 @@ TEST_CASE("a partition in JSON has every field, in order") {
   Json json = partition_json(sample());
   std::vector<std::string> names;
   for (const auto& item : json.items()) names.push_back(item.key());
-  CHECK(names == std::vector<std::string>{"partition_id", "name", "device", "device_name",
-                                          "memory_fraction", "limit_bytes", "used_bytes",
-                                          "peak_bytes", "refusals", "duration_seconds",
-                                          "time_remaining_seconds", "expires_at", "owner",
-                                          "creator", "pid", "state", "processes"});
+  CHECK(names ==
+        std::vector<std::string>{"partition_id", "name", "device", "device_name", "memory_fraction",
+                                 "limit_bytes", "used_bytes", "draining_bytes", "peak_bytes",
+                                 "refusals", "duration_seconds", "time_remaining_seconds",
+                                 "expires_at", "owner", "creator", "pid", "state", "processes"});
   CHECK(json["name"].is_null());
   CHECK(json["time_remaining_seconds"] == 3598);
   CHECK(json["duration_seconds"].is_number_integer());

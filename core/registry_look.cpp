@@ -1,0 +1,272 @@
+// The registry's view of the state directory: what is there, what counts, what is to be put away.
+#include "core/registry_look.hpp"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <ctime>
+#include <tuple>
+
+#include "core/clock.hpp"
+#include "core/grant_writer.hpp"
+#include "core/registry_lock.hpp"
+#include "core/text.hpp"
+#include "core/users.hpp"
+
+namespace chronos {
+
+const char* to_string(PartitionState state) {
+  return state == PartitionState::kActive ? "active" : "draining";
+}
+
+double DeviceUse::available_percent(std::uint64_t total) const {
+  return total == 0 ? 0 : 100.0 * static_cast<double>(available_bytes) / static_cast<double>(total);
+}
+
+tl::unexpected<Error> partition_not_found(std::string_view id) {
+  return fail(ErrorCode::kNotFound,
+              fmt::format("Partition not found or already released: {}", escaped(id, 80)),
+              "`chronos list` shows the partitions there are");
+}
+
+namespace {
+
+// As it was asked for while the limit is what that makes; after a resize what the limit makes, in
+// the fewest digits.
+double share_of_limit(const Grant& grant) {
+  const std::uint64_t total = grant.device_total_bytes;
+  auto makes_limit = [&](double share) {
+    return share > 0 && MemoryAmount{share, 0}.on(total) == grant.limit_bytes;
+  };
+  if (total == 0 || makes_limit(grant.fraction)) return grant.fraction;
+  const double exact = static_cast<double>(grant.limit_bytes) / static_cast<double>(total);
+  for (double digits = 100; digits <= 1e6; digits *= 10) {
+    const double rounded = std::round(exact * digits) / digits;
+    if (makes_limit(rounded)) return rounded;
+  }
+  return exact;
+}
+
+PartitionInfo describe(const Grant& grant, const LedgerUse& use, PartitionState state) {
+  PartitionInfo info;
+  info.id = grant.id();
+  info.name = grant.name;
+  info.number = grant.number;
+  info.token = token_text(grant.token);
+  info.device_key = grant.device_key;
+  info.device_name = grant.device_name;
+  info.device_index = grant.device_index;
+  info.device_total_bytes = grant.device_total_bytes;
+  info.fraction = share_of_limit(grant);
+  info.limit_bytes = grant.limit_bytes;
+  info.used_bytes = use.used_bytes;
+  info.draining_bytes = state == PartitionState::kDraining   ? use.used_bytes
+                        : use.used_bytes > grant.limit_bytes ? use.used_bytes - grant.limit_bytes
+                                                             : 0;
+  info.peak_bytes = use.peak_bytes;
+  info.refusals = use.refusals;
+  info.duration_ns = grant.duration_ns;
+  const std::uint64_t now = boot_now();
+  if (state == PartitionState::kActive && grant.deadline_ns > now) {
+    info.remaining_ns = grant.deadline_ns - now;
+  }
+  info.expires_at =
+      static_cast<std::int64_t>(std::time(nullptr)) +
+      (static_cast<std::int64_t>(grant.deadline_ns) - static_cast<std::int64_t>(now)) /
+          static_cast<std::int64_t>(kNanosPerSecond);
+  info.owner = grant.owner;
+  info.creator = grant.creator;
+  info.pid = grant.creator_pid;
+  info.state = state;
+  info.processes = use.processes;
+  return info;
+}
+
+}  // namespace
+
+bool Registry::Entry::is_mine() const { return grant.owner == ::geteuid(); }
+bool Registry::Entry::may_write() const { return grant.creator == ::geteuid() || ::geteuid() == 0; }
+PartitionInfo Registry::Entry::info() const { return describe(grant, use, state()); }
+
+Result<const Registry::Entry*> Registry::Look::choose(std::string_view id) const {
+  const Entry* chosen = nullptr;
+  for (const Entry& entry : entries) {
+    if (entry.over || !matches(entry.grant, id)) continue;
+    if (chosen == nullptr || (!chosen->is_mine() && entry.is_mine())) {
+      chosen = &entry;
+    } else if (chosen->is_mine() == entry.is_mine()) {
+      return fail(ErrorCode::kInvalid,
+                  fmt::format("several partitions are called {}", escaped(id, 80)),
+                  fmt::format("say {} or {}", number_id(chosen->grant.number),
+                              number_id(entry.grant.number)));
+    }
+  }
+  if (chosen == nullptr) return partition_not_found(id);
+  return chosen;
+}
+
+// Makes the end of a partition known to running programs and then, if they hold nothing any more,
+// takes its files away: the grant first, because a ledger without a grant is nobody's partition.
+// The value says whether the files are gone. Needs the registry's lock.
+Result<bool> Registry::put_away(const Entry& entry) {
+  if (!entry.may_write()) return false;
+  auto ended = end_grant(state_, entry.name);
+  if (!ended) return pass_on(ended);
+  // Only now the sum: a charge that did not see the end is in it.
+  auto use = read_ledger(state_, entry.grant);
+  if (use && use->used_bytes > 0) return false;
+  remove_file(state_, entry.name);
+  remove_file(state_, {entry.name.uid, entry.name.token, FileKind::kLedger});
+  return true;
+}
+
+Result<Registry::Look> Registry::look() {
+  auto names = scan(state_);
+  if (!names) return pass_on(names);
+  Look look{std::move(*names), {}};
+  warnings_.clear();
+  auto warn = [&](FileName name, FileKind kind, const Error& error) {
+    name.kind = kind;
+    if (error.code == ErrorCode::kExpired || (name.uid != ::geteuid() && ::geteuid() != 0)) return;
+    warnings_.push_back(fmt::format("ignored {}/{}: it {} (remove it if it stays)", state_.path(),
+                                    name.text(), error.message));
+  };
+  for (const FileName& name : look.names) {
+    if (name.kind != FileKind::kGrant) continue;
+    auto grant = read_grant(state_, name);
+    if (!grant) {
+      if (grant.error().code != ErrorCode::kNotFound) warn(name, name.kind, grant.error());
+      continue;
+    }
+    Entry entry{name, std::move(*grant), {}, false};
+    // The clock before the words: whoever charged before the deadline is then in the sum.
+    entry.over = entry.grant.ended || boot_now() >= entry.grant.deadline_ns;
+    auto use = read_ledger(state_, entry.grant);
+    if (use) {
+      entry.use = std::move(*use);
+    } else if (read_grant(state_, name)) {  // else it was put away between the two looks
+      warn(name, FileKind::kLedger, use.error());
+    } else {
+      continue;
+    }
+    const bool abandoned = entry.grant.held && !entry.use.any_live &&
+                           liveness_of(entry.grant.holder) == Liveness::kDead;
+    entry.over = entry.over || entry.use.ended || abandoned;
+    look.entries.push_back(std::move(entry));
+  }
+  std::sort(look.entries.begin(), look.entries.end(), [](const Entry& a, const Entry& b) {
+    return std::tie(a.grant.birth_ns, a.grant.number) < std::tie(b.grant.birth_ns, b.grant.number);
+  });
+  return look;
+}
+
+// Forgets what drained from a lowered limit once it has: from then on its owner's ledger can claim
+// no more than the limit. Needs the registry's lock.
+void Registry::forget_drained(const Entry& entry) {
+  const bool drained = entry.grant.draining_bytes > entry.grant.limit_bytes &&
+                       entry.use.used_bytes <= entry.grant.limit_bytes;
+  if (entry.over || !drained || !entry.may_write()) return;
+  if (auto writer = GrantWriter::open(state_, entry.name)) (void)writer->set_draining(0);
+}
+
+// Puts away what has ended or was left half made by a command that was killed, as far as the files
+// are the caller's. Needs the registry's lock.
+void Registry::sweep(Look& look) {
+  for (const Entry& entry : look.entries) forget_drained(entry);
+  std::erase_if(look.entries, [&](const Entry& entry) {
+    if (!entry.over) return false;
+    auto gone = put_away(entry);
+    return gone && *gone;
+  });
+  const uid_t me = ::geteuid();
+  std::vector<Token> granted;
+  for (const FileName& name : look.names) {
+    if (name.kind == FileKind::kGrant) granted.push_back(name.token);
+  }
+  std::sort(granted.begin(), granted.end());
+  for (const FileName& name : look.names) {
+    if (name.uid != me && me != 0) continue;
+    const bool orphan = name.kind == FileKind::kTemporary ||
+                        (name.kind == FileKind::kLedger &&
+                         !std::binary_search(granted.begin(), granted.end(), name.token));
+    if (orphan) remove_file(state_, name);
+    if (name.kind != FileKind::kGrant) continue;
+    auto grant = read_grant(state_, name);
+    if (!grant && grant.error().code == ErrorCode::kExpired) {  // of an earlier boot
+      remove_file(state_, name);
+      remove_file(state_, {name.uid, name.token, FileKind::kLedger});
+    }
+  }
+}
+
+Result<std::vector<PartitionInfo>> Registry::list() {
+  auto seen = look();
+  if (!seen) return pass_on(seen);
+  const bool untidy =
+      std::any_of(seen->entries.begin(), seen->entries.end(),
+                  [](const Entry& entry) { return entry.gone() && entry.may_write(); });
+  if (untidy) {
+    if (auto lock = RegistryLock::try_acquire(state_)) {
+      // Look again: what was half made a moment ago may be whole by now.
+      seen = look();
+      if (!seen) return pass_on(seen);
+      sweep(*seen);
+    }
+  }
+  std::vector<PartitionInfo> partitions;
+  for (const Entry& entry : seen->entries) {
+    if (!entry.gone()) partitions.push_back(entry.info());
+  }
+  return partitions;
+}
+
+Result<PartitionInfo> Registry::find(std::string_view id) {
+  auto seen = look();
+  if (!seen) return pass_on(seen);
+  const Entry* chosen = nullptr;
+  for (const Entry& entry : seen->entries) {
+    if (entry.gone() || !matches(entry.grant, id)) continue;
+    auto rank = [](const Entry& e) { return (e.is_mine() ? 2 : 0) + (e.over ? 0 : 1); };
+    if (chosen == nullptr || rank(entry) > rank(*chosen)) chosen = &entry;
+  }
+  if (chosen == nullptr) return partition_not_found(id);
+  return chosen->info();
+}
+
+DeviceUse Registry::use_of(const Device& device, const std::vector<PartitionInfo>& partitions) {
+  DeviceUse use;
+  for (const PartitionInfo& partition : partitions) {
+    if (partition.device_key != device.key) continue;
+    // Nobody can hold or reserve more of a device than there is of it.
+    const std::uint64_t used = std::min(partition.used_bytes, device.total_bytes);
+    use.used_bytes += used;
+    if (partition.state == PartitionState::kActive) {
+      const std::uint64_t limit = std::min(partition.limit_bytes, device.total_bytes);
+      use.reserved_bytes += limit;
+      use.draining_bytes += used - std::min(used, limit);
+      ++use.active_partitions;
+    } else {
+      use.draining_bytes += used;
+    }
+  }
+  const std::uint64_t taken = use.reserved_bytes + use.draining_bytes;
+  use.available_bytes = device.total_bytes > taken ? device.total_bytes - taken : 0;
+  return use;
+}
+
+Result<void> Registry::check_capacity(const Device& device, std::uint64_t bytes,
+                                      const std::vector<PartitionInfo>& others,
+                                      std::uint64_t own_bytes) {
+  const std::uint64_t available = use_of(device, others).available_bytes;
+  if (bytes <= available) return {};
+  return fail(
+      ErrorCode::kNoCapacity, fmt::format("Not enough available memory on device {}", device.index),
+      fmt::format("asked {}, available {} of {}{}; `chronos list` shows who has the rest and until "
+                  "when",
+                  format_bytes(bytes), format_bytes(available), format_bytes(device.total_bytes),
+                  own_bytes == 0 ? "" : fmt::format(" with its own {}", format_bytes(own_bytes))));
+}
+
+}  // namespace chronos

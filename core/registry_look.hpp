@@ -1,0 +1,39 @@
+// What one look into the state directory found; shared by the parts of the registry.
+#pragma once
+
+#include <string_view>
+#include <vector>
+
+#include "core/partition_files.hpp"
+#include "core/registry.hpp"
+
+namespace chronos {
+
+// A partition as one look found it.
+struct Registry::Entry {
+  FileName name;
+  Grant grant;
+  LedgerUse use;
+  bool over = false;  // its time is up, or it was ended
+
+  PartitionState state() const {
+    return over ? PartitionState::kDraining : PartitionState::kActive;
+  }
+  bool gone() const { return over && use.used_bytes == 0; }
+  bool is_mine() const;
+  bool may_write() const;  // its grant
+  PartitionInfo info() const;
+};
+
+struct Registry::Look {
+  std::vector<FileName> names;
+  std::vector<Entry> entries;  // oldest first
+
+  // The active partition that `id` means; the caller's own wins where several match.
+  // Errors: kNotFound, kInvalid (several are called so).
+  Result<const Entry*> choose(std::string_view id) const;
+};
+
+tl::unexpected<Error> partition_not_found(std::string_view id);
+
+}  // namespace chronos
