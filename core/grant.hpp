@@ -69,6 +69,8 @@ struct Grant {
   std::string name, device_key, device_name;
   std::uint64_t limit_bytes = 0, deadline_ns = 0;
   bool ended = false;
+  // Whatever its words come to say while programs run, they count for no more than this.
+  std::uint64_t most_bytes = kMaxBytes, latest_deadline_ns = UINT64_MAX;
 
   std::string id() const;  // the name, else partition_0001
 };

@@ -8,7 +8,10 @@
 #include <tuple>
 
 #include "core/clock.hpp"
+#include "core/drivers.hpp"
+#include "core/inventory_store.hpp"
 #include "core/partition_files.hpp"
+#include "core/policy.hpp"
 #include "core/registry_lock.hpp"
 #include "core/text.hpp"
 #include "core/users.hpp"
@@ -119,11 +122,39 @@ Result<std::uint64_t> next_number(const StateDir& state, const std::vector<FileN
   return number;
 }
 
+// The devices whose size a policy's shares are of; asks no driver.
+std::vector<Device> devices_for(const Policy& policy, const StateDir& state,
+                                const Device* asked_for) {
+  std::vector<Device> devices;
+  if (policy.root_file() == nullptr) return devices;
+  if (asked_for != nullptr) devices.push_back(*asked_for);
+  auto stored = InventoryStore(state, find_drivers().key).read([](const auto&) { return true; });
+  if (!stored) return devices;
+  const std::vector<Device>& known = stored->inventory.devices;
+  devices.insert(devices.end(), known.begin(), known.end());
+  return devices;
+}
+
+// What `owner` would have with one more partition of `bytes` on the device.
+PolicyRequest policy_request(const std::vector<Entry>& entries, const CreateRequest& request,
+                             uid_t owner) {
+  PolicyRequest asked{request.device, request.memory.on(request.device.total_bytes),
+                      request.duration_ns, 0, 0};
+  for (const Entry& entry : entries) {
+    if (entry.grant.owner != owner) continue;
+    if (!entry.over) ++asked.other_partitions;
+    if (entry.grant.device_key != request.device.key) continue;
+    asked.other_bytes += entry.over ? entry.use.used_bytes : entry.grant.limit_bytes;
+  }
+  return asked;
+}
+
 }  // namespace
 
 struct Registry::Look {
   std::vector<FileName> names;
   std::vector<Entry> entries;  // oldest first
+  Policy policy;
 };
 
 Result<Registry> Registry::open() {
@@ -135,11 +166,16 @@ Result<Registry> Registry::open() {
   return Registry(std::move(*state));
 }
 
-Result<Registry::Look> Registry::look() {
+Result<Registry::Look> Registry::look(const Device* asked_for) {
   auto names = scan(state_);
   if (!names) return pass_on(names);
-  Look look{std::move(*names), {}};
+  Look look{std::move(*names), {}, Policy::load()};
   warnings_.clear();
+  if (const PolicyProblem* problem = look.policy.problem()) {
+    warnings_.push_back(
+        fmt::format("policy: {} (until this is mended, nothing is given out)", problem->line()));
+  }
+  GrantClamp clamp(look.policy, devices_for(look.policy, state_, asked_for));
   auto warn = [&](FileName name, FileKind kind, const Error& error) {
     name.kind = kind;
     if (error.code == ErrorCode::kExpired || (name.uid != ::geteuid() && ::geteuid() != 0)) return;
@@ -153,6 +189,7 @@ Result<Registry::Look> Registry::look() {
       if (grant.error().code != ErrorCode::kNotFound) warn(name, name.kind, grant.error());
       continue;
     }
+    clamp.clamp_deadline(*grant);
     Entry entry{name, std::move(*grant), {}, false};
     // The clock before the words: whoever charged before the deadline is then in the sum.
     entry.over = entry.grant.ended || boot_now() >= entry.grant.deadline_ns;
@@ -172,6 +209,9 @@ Result<Registry::Look> Registry::look() {
   std::sort(look.entries.begin(), look.entries.end(), [](const Entry& a, const Entry& b) {
     return std::tie(a.grant.birth_ns, a.grant.number) < std::tie(b.grant.birth_ns, b.grant.number);
   });
+  for (Entry& entry : look.entries) {
+    clamp.clamp_bytes(entry.grant, entry.over, entry.use.used_bytes);
+  }
   return look;
 }
 
@@ -230,7 +270,7 @@ Result<PartitionInfo> Registry::create(const CreateRequest& request) {
 }
 
 Result<PartitionInfo> Registry::admit(const CreateRequest& request, uid_t owner) {
-  auto seen = look();
+  auto seen = look(&request.device);
   if (!seen) return pass_on(seen);
   sweep(*seen);
 
@@ -245,6 +285,9 @@ Result<PartitionInfo> Registry::admit(const CreateRequest& request, uid_t owner)
     }
     partitions.push_back(entry.info());
   }
+  auto allowed =
+      seen->policy.may_have(::geteuid(), owner, policy_request(seen->entries, request, owner));
+  if (!allowed) return pass_on(allowed);
   const Device& device = request.device;
   const std::uint64_t bytes = request.memory.on(device.total_bytes);
   const DeviceUse use = use_of(device, partitions);

@@ -80,7 +80,7 @@ class Registry {
 
   // Reserves memory on a device. Errors: kInvalid (name, amount, duration), kNoCapacity ("Not
   // enough available memory on device N"), kNameInUse, kPermission (owner is another user and the
-  // caller is not root), kFull, kBusy, kSystem.
+  // caller is not root; the policy), kFull, kBusy, kSystem.
   Result<PartitionInfo> create(const CreateRequest& request);
 
   // Ends a partition by id, name or handle; the caller's own wins where several match. What its
@@ -103,7 +103,7 @@ class Registry {
  private:
   struct Look;  // everything in the state directory at one time
   explicit Registry(StateDir state) : state_(std::move(state)) {}
-  Result<Look> look();
+  Result<Look> look(const Device* asked_for = nullptr);
   void sweep(Look& look);
   Result<PartitionInfo> admit(const CreateRequest& request, uid_t owner);
 
