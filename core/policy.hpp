@@ -1,5 +1,5 @@
 // What the administrator allows: the policy file, what of it applies to a user, and the two places
-// where it counts: admission (may_have) and reading others' grants (GrantClamp).
+// where it counts: admission (may_have) and reading others' grants (core/grant_clamp.hpp).
 //
 // Root's file binds everybody; the caller's own file can only narrow it, and only for the caller.
 // A file that cannot be used denies: commands that would give out memory refuse with its line, and
@@ -12,15 +12,12 @@
 #include <sys/types.h>
 
 #include <cstdint>
-#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "core/device.hpp"
-#include "core/grant.hpp"
 #include "core/policy_file.hpp"
 #include "core/result.hpp"
 
@@ -116,33 +113,5 @@ class Policy {
 
 // Reads a file as `chronos policy check FILE` does: no trust is asked for.
 tl::expected<PolicyFile, PolicyProblem> read_policy_file(const std::string& path);
-
-// Lowers what grants count for to what root's file lets their owners have, where root did not make
-// them: their owners can write anything into them. The grants of one look at the state directory
-// go through one GrantClamp, oldest first: the sum counts, not only each.
-class GrantClamp {
- public:
-  // `devices` as the inventory knows them: a grant's own word for the size of its device is not
-  // taken where there is a better one.
-  GrantClamp(const Policy& policy, std::vector<Device> devices);
-
-  bool is_idle() const { return idle_; }  // no limit anywhere: nothing will be lowered
-
-  void clamp_deadline(Grant& grant);
-  // After clamp_deadline(). Of an active partition the limit is lowered, of one that is over what
-  // its processes `used_bytes` still hold.
-  void clamp_bytes(Grant& grant, bool over, std::uint64_t& used_bytes);
-
- private:
-  const UserLimits& limits_of(uid_t owner);
-  Device device_of(const Grant& grant) const;
-
-  const Policy& policy_;
-  std::vector<Device> devices_;
-  bool idle_;
-  std::map<uid_t, UserLimits> limits_;
-  std::map<std::pair<uid_t, std::string>, std::uint64_t> bytes_;
-  std::map<uid_t, std::uint64_t> partitions_;
-};
 
 }  // namespace chronos

@@ -8,10 +8,8 @@
 #include <tuple>
 
 #include "core/clock.hpp"
-#include "core/drivers.hpp"
-#include "core/inventory_store.hpp"
+#include "core/grant_clamp.hpp"
 #include "core/partition_files.hpp"
-#include "core/policy.hpp"
 #include "core/registry_lock.hpp"
 #include "core/text.hpp"
 #include "core/users.hpp"
@@ -120,19 +118,6 @@ Result<std::uint64_t> next_number(const StateDir& state, const std::vector<FileN
   auto written = write_counter(state, own, number);
   if (!written) return pass_on(written);
   return number;
-}
-
-// The devices whose size a policy's shares are of; asks no driver.
-std::vector<Device> devices_for(const Policy& policy, const StateDir& state,
-                                const Device* asked_for) {
-  std::vector<Device> devices;
-  if (policy.root_file() == nullptr) return devices;
-  if (asked_for != nullptr) devices.push_back(*asked_for);
-  auto stored = InventoryStore(state, find_drivers().key).read([](const auto&) { return true; });
-  if (!stored) return devices;
-  const std::vector<Device>& known = stored->inventory.devices;
-  devices.insert(devices.end(), known.begin(), known.end());
-  return devices;
 }
 
 // What `owner` would have with one more partition of `bytes` on the device.

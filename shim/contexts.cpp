@@ -41,7 +41,7 @@ Place find_place(const Table& real, cl_device_id device) {
   if (facts.name.empty()) facts.name = "a device without a name";
   Place place = self.partitions.place_for(facts.key, facts.name);
   place.lacks_callbacks = facts.opencl_version.starts_with("OpenCL 1.0");
-  if (!place.passing) self.devices.emplace(device, place);
+  if (!place.passing && !place.hidden) self.devices.emplace(device, place);
   return place;
 }
 
