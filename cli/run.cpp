@@ -13,6 +13,7 @@
 #include "cli/supervisor.hpp"
 #include "cli/verbs.hpp"
 #include "core/launch.hpp"
+#include "core/policy.hpp"
 #include "core/units.hpp"
 
 namespace chronos::cli {
@@ -20,8 +21,9 @@ namespace {
 
 struct RunArguments {
   std::string partitions, device, memory, duration, name;
-  std::string on_expiry = "refuse", warn_before = "5m", grace = "10s";
-  bool partitions_given = false, device_given = false, name_given = false, warn_given = false;
+  std::string on_expiry, warn_before, grace;  // where they are not given, the policy's
+  bool partitions_given = false, device_given = false, name_given = false, warn_given = false,
+       grace_given = false;
   std::vector<std::string> command;
 };
 
@@ -58,18 +60,32 @@ Result<std::uint64_t> parse_wait(const std::string& text) {
   return parse_duration(text);
 }
 
+// Options stand above what the policy files say.
 Result<ExpiryPolicy> parse_policy(const RunArguments& given) {
+  const Policy files = Policy::load();
+  const ExpirySettings settings = files.for_caller().expiry;
+  auto wait_of = [](bool is_given, const std::string& text, const auto& setting,
+                    std::uint64_t otherwise) -> Result<std::uint64_t> {
+    if (is_given) return parse_wait(text);
+    return setting ? setting->value : otherwise;
+  };
   ExpiryPolicy policy;
-  policy.action = given.on_expiry == "kill"        ? OnExpiry::kKill
-                  : given.on_expiry == "terminate" ? OnExpiry::kTerminate
-                                                   : OnExpiry::kRefuse;
-  Result<std::uint64_t> warn = parse_wait(given.warn_before);
+  std::string action = given.on_expiry;
+  if (action.empty() && settings.action) action = to_string(settings.action->value);
+  policy.action = action == "kill"        ? OnExpiry::kKill
+                  : action == "terminate" ? OnExpiry::kTerminate
+                                          : OnExpiry::kRefuse;
+  Result<std::uint64_t> warn =
+      wait_of(given.warn_given, given.warn_before, settings.warn_before_ns, 300 * kNanosPerSecond);
   if (!warn) return pass_on(warn);
-  Result<std::uint64_t> grace = parse_wait(given.grace);
+  Result<std::uint64_t> grace =
+      wait_of(given.grace_given, given.grace, settings.grace_ns, 10 * kNanosPerSecond);
   if (!grace) return pass_on(grace);
   policy.warn_before_ns = *warn;
   policy.warn_if_short = given.warn_given;
   policy.grace_ns = *grace;
+  Result<void> usable = files.usable();
+  if (!usable) return pass_on(usable);
   return policy;
 }
 
@@ -220,7 +236,9 @@ int run_verb(const Invocation& invocation) {
   CLI::Option* warn = app.add_option("--warn-before", given.warn_before,
                                      "Say on stderr that the end is near; 0 for never (5m)")
                           ->type_name("T");
-  app.add_option("--grace", given.grace, "Time between SIGTERM and SIGKILL (10s)")->type_name("T");
+  CLI::Option* grace =
+      app.add_option("--grace", given.grace, "Time between SIGTERM and SIGKILL (10s)")
+          ->type_name("T");
   for (CLI::Option* option : {memory, duration, name}) option->needs(device);
   partition->excludes(device);
   arguments.add_examples(
@@ -238,6 +256,7 @@ int run_verb(const Invocation& invocation) {
   given.device_given = device->count() > 0;
   given.name_given = name->count() > 0;
   given.warn_given = warn->count() > 0;
+  given.grace_given = grace->count() > 0;
 
   Result<int> status = run(given, invocation.signals);
   if (status) return *status;

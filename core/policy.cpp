@@ -184,11 +184,13 @@ void narrow(UserPolicy& policy, const PolicyFile& file, Person& person) {
   if (file.expiry.warn_before_ns) expiry.warn_before_ns = file.expiry.warn_before_ns;
 }
 
+bool rule_admits(const DeviceRule& rule, Person& person) {
+  return person.is_any_of(rule.users) || person.is_in_any_of(rule.groups);
+}
+
 std::string reserved_in(const PolicyFile& file, Person& person, const Device& device) {
   for (const DeviceRule& rule : file.devices) {
-    if (!rule.is_reserved() || !rule.means(device)) continue;
-    if (person.is_any_of(rule.users) || person.is_in_any_of(rule.groups)) continue;
-    return rule.where;
+    if (rule.is_reserved() && rule.means(device) && !rule_admits(rule, person)) return rule.where;
   }
   return {};
 }
@@ -272,28 +274,28 @@ Policy Policy::load(const PolicyPaths& paths) {
   if (root) {
     policy.root_ = std::move(*root);
   } else {
-    policy.problem_ = std::move(root.error());
+    policy.problems_.push_back(std::move(root.error()));
   }
   if (paths.own.empty()) return policy;
   auto own = load_source({paths.own, std::nullopt, paths.own_is_named, !paths.own_is_named});
   if (own) {
     policy.own_ = std::move(*own);
-  } else if (!policy.problem_) {
-    policy.problem_ = std::move(own.error());
+  } else {
+    policy.problems_.push_back(std::move(own.error()));
   }
   return policy;
 }
 
 Result<void> Policy::usable() const {
-  if (!problem_) return {};
-  return fail(ErrorCode::kPermission, "policy: " + problem_->line(), problem_->hint);
+  if (problems_.empty()) return {};
+  return fail(ErrorCode::kPermission, "policy: " + problem()->line(), problem()->hint);
 }
 
 UserPolicy Policy::for_user(uid_t user) const {
   UserPolicy policy;
   Person person(user);
   if (root_) narrow(policy, *root_, person);
-  if (problem_) policy.unassigned = {Unassigned::kDeny, problem_->place()};
+  if (!problems_.empty()) policy.unassigned = {Unassigned::kDeny, problem()->place()};
   return policy;
 }
 
@@ -329,6 +331,22 @@ std::string Policy::reserved_against(uid_t user, const Device& device) const {
   return root_ ? reserved_in(*root_, person, device) : std::string();
 }
 
+std::vector<Policy::DeviceStanding> Policy::devices_for(uid_t user) const {
+  std::vector<DeviceStanding> all;
+  Person person(user);
+  for (const auto* file : {&root_, &own_}) {
+    if (!*file) continue;
+    for (const DeviceRule& rule : (*file)->devices) {
+      DeviceStanding standing{rule.selector, rule.where};
+      standing.closed = rule.closed && rule.closed->value;
+      standing.reserved = rule.is_reserved();
+      standing.allowed = !standing.closed && (!standing.reserved || rule_admits(rule, person));
+      all.push_back(std::move(standing));
+    }
+  }
+  return all;
+}
+
 std::vector<std::string> Policy::unknown_names() const {
   std::vector<std::string> lines;
   auto check = [&](bool known, const char* kind, const std::string& name,
@@ -357,10 +375,14 @@ std::vector<std::string> Policy::unknown_names() const {
   return lines;
 }
 
-tl::expected<PolicyFile, PolicyProblem> read_policy_file(const std::string& path) {
-  auto loaded = load_source({path, std::nullopt, true, false});
-  if (!loaded) return tl::unexpected(std::move(loaded.error()));
-  return std::move(**loaded);
+Policy try_policy(const std::string& path) {
+  PolicyPaths paths;
+  paths.root.clear();
+  paths.own = path;
+  paths.own_is_named = true;
+  Policy policy = Policy::load(paths);
+  std::swap(policy.root_, policy.own_);
+  return policy;
 }
 
 }  // namespace chronos

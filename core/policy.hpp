@@ -81,12 +81,13 @@ class Policy {
   // Never fails: what cannot be used is a problem(). Without a file this costs a failed open(2).
   static Policy load(const PolicyPaths& paths = PolicyPaths::of_this_process());
 
-  // The first file that cannot be used, root's before the caller's own.
-  const PolicyProblem* problem() const { return problem_ ? &*problem_ : nullptr; }
+  // The files that cannot be used, root's before the caller's own.
+  const std::vector<PolicyProblem>& problems() const { return problems_; }
+  const PolicyProblem* problem() const { return problems_.empty() ? nullptr : &problems_.front(); }
   // The same as an error (kPermission) for whoever is to be refused for it.
   Result<void> usable() const;
 
-  bool is_empty() const { return !root_ && !own_ && !problem_; }
+  bool is_empty() const { return !root_ && !own_ && problems_.empty(); }
   const PolicyFile* root_file() const { return root_ ? &*root_ : nullptr; }
   const PolicyFile* own_file() const { return own_ ? &*own_ : nullptr; }
 
@@ -103,15 +104,24 @@ class Policy {
   // Where it stands that `user` may have nothing on the device; empty if they may.
   std::string reserved_against(uid_t user, const Device& device) const;
 
+  // What the files say of devices, for whoever shows it.
+  struct DeviceStanding {
+    std::string selector, where;
+    bool closed = false, reserved = false, allowed = true;
+  };
+  std::vector<DeviceStanding> devices_for(uid_t user) const;
+
   // Names that root's file or the own one uses and this system does not know, as lines.
   std::vector<std::string> unknown_names() const;
 
  private:
+  friend Policy try_policy(const std::string& path);
+
   std::optional<PolicyFile> root_, own_;
-  std::optional<PolicyProblem> problem_;
+  std::vector<PolicyProblem> problems_;
 };
 
-// Reads a file as `chronos policy check FILE` does: no trust is asked for.
-tl::expected<PolicyFile, PolicyProblem> read_policy_file(const std::string& path);
+// The policy of which `path` would be root's file, whoever owns it: for trying one out.
+Policy try_policy(const std::string& path);
 
 }  // namespace chronos

@@ -23,7 +23,8 @@ struct Listing {
   bool any_hidden = false;
 };
 
-Listing list_of_type(const Table& real, cl_platform_id platform, cl_device_type type) {
+Listing list_of_type(const Table& real, cl_platform_id platform, cl_device_type type,
+                     bool for_context) {
   Listing listing;
   std::array<cl_device_id, opencl::kMaxDevices> found{};
   cl_uint count = 0;
@@ -53,12 +54,13 @@ Listing list_of_type(const Table& real, cl_platform_id platform, cl_device_type 
   return listing;
 }
 
-Listing list_visible(const Table& real, cl_platform_id platform, cl_device_type type) {
-  Listing listing = list_of_type(real, platform, type);
+Listing list_visible(const Table& real, cl_platform_id platform, cl_device_type type,
+                     bool for_context) {
+  Listing listing = list_of_type(real, platform, type, for_context);
   if (type != CL_DEVICE_TYPE_DEFAULT || !listing.any_hidden || !listing.devices.empty()) {
     return listing;
   }
-  listing = list_of_type(real, platform, CL_DEVICE_TYPE_ALL);
+  listing = list_of_type(real, platform, CL_DEVICE_TYPE_ALL, for_context);
   listing.any_hidden = true;
   listing.devices.resize(std::min<std::size_t>(listing.devices.size(), 1));
   return listing;
@@ -86,7 +88,7 @@ cl_int visible_devices(const Table& real, cl_platform_id platform, cl_device_typ
   if (asks_nothing || (devices != nullptr && num_entries == 0)) {
     return real.clGetDeviceIDs(platform, type, num_entries, devices, num_devices);
   }
-  const Listing listing = list_visible(real, platform, type);
+  const Listing listing = list_visible(real, platform, type, false);
   const auto count = static_cast<cl_uint>(listing.devices.size());
   if (listing.status != CL_SUCCESS) {
     if (num_devices != nullptr && listing.status == CL_DEVICE_NOT_FOUND) *num_devices = 0;
@@ -102,7 +104,7 @@ cl_int visible_devices(const Table& real, cl_platform_id platform, cl_device_typ
 cl_context context_of_visible(const Table& real, cl_platform_id platform,
                               const cl_context_properties* properties, cl_device_type type,
                               ContextNotify notify, void* user_data, cl_int* errcode_ret) {
-  const Listing listing = list_visible(real, platform, type);
+  const Listing listing = list_visible(real, platform, type, true);
   if (listing.status == CL_SUCCESS && !listing.any_hidden) {
     return real.clCreateContextFromType(properties, type, notify, user_data, errcode_ret);
   }
