@@ -56,6 +56,8 @@ tl::expected<std::optional<std::string>, PolicyProblem> read_source(const Source
       [&] { return ::open(source.path.c_str(), O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC); }));
   if (!fd) {
     const int error = errno;
+    // A home that is another's (sudo -u keeps HOME) has no file of the caller's.
+    if (source.owners_only) return std::nullopt;
     if ((error == ENOENT || error == ENOTDIR) && !source.must_exist) return std::nullopt;
     return give_up("cannot be read: " + errno_text(error),
                    error == EACCES ? "everybody must be able to read it (chmod 644, its directory "
