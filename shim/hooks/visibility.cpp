@@ -30,7 +30,16 @@ Listing list_of_type(const Table& real, cl_platform_id platform, cl_device_type 
   cl_uint count = 0;
   {
     Guard guard;
-    listing.status = real.clGetDeviceIDs(platform, type, opencl::kMaxDevices, found.data(), &count);
+    auto ask = [&] {
+      return real.clGetDeviceIDs(platform, type, opencl::kMaxDevices, found.data(), &count);
+    };
+    listing.status = ask();
+    // Khronos' loader has a default platform for contexts, the first one, and none for devices.
+    if (listing.status == CL_INVALID_PLATFORM && platform == nullptr && for_context &&
+        real.clGetPlatformIDs != nullptr &&
+        real.clGetPlatformIDs(1, &platform, nullptr) == CL_SUCCESS) {
+      listing.status = ask();
+    }
   }
   if (listing.status != CL_SUCCESS) return listing;
   const std::string* why = nullptr;

@@ -42,6 +42,8 @@ class Machine:
                 path.chmod(0o755)
         if (box.folder / "fake").exists():
             (box.folder / "fake").chmod(0o777)
+        box.state.mkdir(exist_ok=True)
+        box.state.chmod(0o1777)
         self.keeper = subprocess.Popen(
             ["unshare", "-m", "--propagation", "private", "sh", "-c", ENTER, "sh", str(folder)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
