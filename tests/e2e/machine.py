@@ -5,7 +5,9 @@ import os
 import pwd
 import shutil
 import subprocess
+import tempfile
 import uuid
+from pathlib import Path
 
 import pytest
 
@@ -22,7 +24,7 @@ for entry in "$1"/old/* "$1"/old/.[!.]*; do
 done
 mkdir "$1/new/chronos"
 mount --bind "$1/policy" "$1/new/chronos"
-mount --bind "$1/new" /etc
+mount --rbind "$1/new" /etc
 echo ready
 exec cat
 """
@@ -37,9 +39,6 @@ class Machine:
             (folder / name).mkdir(parents=True)
         self.folder = folder / "policy"
         self.file = self.folder / "config.toml"
-        for path in (box.folder, *box.folder.parents):
-            if len(path.parts) > 2:
-                path.chmod(0o755)
         if (box.folder / "fake").exists():
             (box.folder / "fake").chmod(0o777)
         box.state.mkdir(exist_ok=True)
@@ -95,6 +94,13 @@ class Machine:
         result = self.run(CHRONOS, *arguments, user=user, **variables)
         assert result.returncode == status, result.stdout + result.stderr
         return result
+
+
+def open_folder():
+    """A folder that every user may enter; pytest's own are closed again by its next run."""
+    folder = Path(tempfile.mkdtemp(prefix="chronos-e2e-", dir="/dev/shm"))
+    folder.chmod(0o755)
+    return folder
 
 
 def make_machine(box):
