@@ -355,6 +355,7 @@ def test_a_scribbled_grant_counts_for_what_the_policy_allows(world):
     assert program(world, allocate(2 * GIB - 1, 2), user=alice).stdout.split() == ["0", str(REFUSED)]
     # Many grants are no way around: the sum counts.
     world.file.unlink()
+    scribble(grant, limit=GIB)
     for number in range(3):
         world.chronos("create", 0, "1GiB", "30m", "--name", f"more{number}", user=alice)
     for path in world.box.files("grant"):
