@@ -78,6 +78,11 @@ Result<std::unique_ptr<Attachment>> Attachment::attach(const StateDir& state, co
   ::fstat(ledger_fd->get(), &st);
   self->ledger_device_ = st.st_dev;
   self->ledger_inode_ = st.st_ino;
+  // Another copy of this library may be at work in the process, in a namespace of its own
+  // (dlmopen): what is under our name in the ledger is then its, and no leftover of an exec, which
+  // unmaps all.
+  KernelJudge judge(ledger_fd->get());
+  self->has_siblings_ = judge.owner_maps_ledger(this_process()) != Liveness::kDead;
   auto grant_region = map(grant_fd->get(), ipc::read_only, kGrantFileSize);
   if (!grant_region) return about(state, grant_name, std::move(grant_region.error()));
   auto ledger_region = map(ledger_fd->get(), ipc::read_write, sizeof(LedgerLayout));
@@ -90,8 +95,7 @@ Result<std::unique_ptr<Attachment>> Attachment::attach(const StateDir& state, co
   self->ledger_ = Ledger(static_cast<LedgerLayout*>(self->ledger_region_->get_address()));
   // What this process held before an exec is gone, but from now on it maps the ledger again and so
   // looks to others as if it held it still.
-  KernelJudge judge(ledger_fd->get());
-  judge.before_first_claim_of(this_process());
+  if (!self->has_siblings_) judge.before_first_claim_of(this_process());
   self->ledger_.reclaim(judge);
   return self;
 }
@@ -121,7 +125,7 @@ const char* Attachment::claim() {
   }
   const ProcessIdentity self = this_process();
   KernelJudge judge(fd.get());
-  judge.before_first_claim_of(self);
+  if (!has_siblings_) judge.before_first_claim_of(self);
   ledger_.reclaim(judge);
   for (std::size_t i = 0; i < kLedgerSlots; ++i) {
     const auto owner = OwnerWord::unpack(ledger_.layout().slots[i].owner.load());

@@ -78,6 +78,7 @@ class Attachment {
   std::atomic<std::uint64_t> slot_{0};
   std::atomic<bool> refused_{false};  // the last charge was: look before announcing
   std::mutex claiming_;
+  bool has_siblings_ = false;  // others in this process had the ledger before us
   int lock_fd_ = -1;
 };
 

@@ -5,7 +5,7 @@
 #include <atomic>
 #include <initializer_list>
 
-#include "shim/doors/driver.hpp"
+#include "shim/doors/symbols.hpp"
 
 namespace chronos::shim {
 
@@ -32,7 +32,7 @@ __attribute__((visibility("hidden"))) void* chronos_dlsym_answer(void* handle, c
   // The pseudo handles mean something only as seen from the caller, and no loader asks for a
   // driver's entry through one.
   if (handle == RTLD_DEFAULT || handle == RTLD_NEXT) return nullptr;
-  return chronos::shim::driver_symbol(handle, name);
+  return chronos::shim::handle_symbol(handle, name);
 }
 
 __attribute__((visibility("hidden"))) void* chronos_dlsym_real() {

@@ -1,13 +1,16 @@
 #include "shim/doors/driver.hpp"
 
+#include <algorithm>
 #include <array>
 #include <atomic>
+#include <cstddef>
+#include <cstdint>
 #include <cstdio>
 #include <cstring>
+#include <iterator>
 #include <mutex>
 #include <utility>
 
-#include "shim/doors/dlsym.hpp"
 #include "shim/doors/memory_protection.hpp"
 #include "shim/hooks/hooks.hpp"
 #include "shim/message.hpp"
@@ -17,24 +20,69 @@ namespace {
 
 constexpr std::size_t kDrivers = 64;
 
-// A driver's table and the functions that stood in it.
-struct Patched {
-  const Table* table;
+// What the objects of a driver lead to, and the functions that stood there.
+struct Known {
+  const void* table;  // the driver's own, or the one that a loader has made for a platform
   Table real;
 };
-std::array<std::atomic<const Patched*>, kDrivers> patched;
+// Filled from the start. A loader that comes again may use an address again: the entry is replaced.
+std::array<std::atomic<const Known*>, kDrivers> known_tables;
 std::mutex patching;
 
+// How every OpenCL object begins (cl_khr_icd).
+struct Object {
+  const Table* table;
+  const void* data;  // of a loader that manages the tables itself; only where the table is tagged
+};
+
+// cl_khr_icd 2.0: where the tag stands for functions that no loader calls through a table, the
+// loader makes a table for each platform and puts it behind the objects' second word. The driver's
+// own may be complete all the same, for older loaders.
+bool is_tagged(const Table& table) {
+  constexpr std::uintptr_t kTag = 0x4f50454e434c3331;  // "OPENCL31"
+  return reinterpret_cast<std::uintptr_t>(table.clGetPlatformIDs) == kTag;
+}
+
+const Known* find_known(const void* table) {
+  for (const auto& slot : known_tables) {
+    const Known* known = slot.load(std::memory_order_acquire);
+    if (known == nullptr) return nullptr;
+    if (known->table == table) return known;
+  }
+  return nullptr;
+}
+
+// Needs `patching`. False if there are too many.
+bool keep(const Known* known) {
+  for (auto& slot : known_tables) {
+    const Known* there = slot.load();
+    if (there != nullptr && there->table != known->table) continue;
+    slot.store(known, std::memory_order_release);
+    return true;
+  }
+  if (first_time(Topic::kCoverage)) say("too many OpenCL drivers: one is reached by layer only");
+  return false;
+}
+
+// The driver that a call without an object was made to.
+constinit thread_local const Table* called = nullptr;
+
 struct DriverDoor {
-  // Every OpenCL object begins with its driver's table (cl_khr_icd, section 13.2).
   static const Table& real(const void* object) {
-    const Table* table = object != nullptr ? *static_cast<const Table* const*>(object) : nullptr;
-    for (const auto& slot : patched) {
-      const Patched* known = slot.load(std::memory_order_acquire);
-      if (known == nullptr) break;
-      if (known->table == table) return known->real;
+    static constexpr Table kNone{};
+    if (object == nullptr) {
+      if (called != nullptr) return *called;
+      const Known* first = known_tables[0].load(std::memory_order_acquire);
+      return first != nullptr ? first->real : kNone;
     }
-    return patched[0].load(std::memory_order_acquire)->real;
+    const auto* const begin = static_cast<const Object*>(object);
+    if (begin->table == nullptr) return real(nullptr);
+    if (is_tagged(*begin->table) && begin->data != nullptr) {
+      if (const Known* known = find_known(begin->data)) return known->real;
+    }
+    if (const Known* known = find_known(begin->table)) return known->real;
+    // Of a driver that came in past us (RTLD_DEEPBIND): nothing of ours stands in its table.
+    return *begin->table;
   }
 };
 
@@ -65,46 +113,22 @@ unsigned version_of(cl_platform_id platform, const Table& table) {
   return major * 10 + minor;
 }
 
-// cl_khr_icd 2.0: the first word of the object leads to no table yet, the loader makes one later.
-bool is_tagged(const Table& table) {
-  constexpr std::uintptr_t kTag = 0x4f50454e434c3331;  // "OPENCL31"
-  return reinterpret_cast<std::uintptr_t>(table.clGetPlatformIDs) == kTag;
-}
-
-void patch(cl_platform_id platform) {
-  if (platform == nullptr) return;
-  auto* table = *reinterpret_cast<Table**>(platform);
-  if (table == nullptr || is_tagged(*table)) return;
-  std::lock_guard lock(patching);
-  std::size_t free = 0;
-  for (; free < kDrivers; ++free) {
-    const Patched* known = patched[free].load();
-    if (known == nullptr) break;
-    if (known->table == table) return;
+// clCreateContextFromType may name no platform: the table that it was found in tells.
+template <int Index>
+struct FromTypeWrapper {
+  static inline std::atomic<decltype(Table::clCreateContextFromType)> real{nullptr};
+  static inline std::atomic<const Known*> driver{nullptr};
+  static cl_context CL_API_CALL call(const cl_context_properties* properties, cl_device_type type,
+                                     void(CL_CALLBACK* notify)(const char*, const void*, size_t,
+                                                               void*),
+                                     void* user_data, cl_int* errcode_ret) {
+    const Table* before = std::exchange(called, &driver.load()->real);
+    cl_context context = Hooks<DriverDoor>::clCreateContextFromType(properties, type, notify,
+                                                                    user_data, errcode_ret);
+    called = before;
+    return context;
   }
-  if (free == kDrivers) {
-    if (first_time(Topic::kCoverage)) say("too many OpenCL drivers: one is reached by layer only");
-    return;
-  }
-  const unsigned version = version_of(platform, *table);
-  auto* known = new Patched{table, {}};
-  std::memcpy(static_cast<void*>(&known->real), static_cast<const void*>(table),
-              entries_since(version) * sizeof(void*));
-  // Before the first entry leads to a hook, the hook must find the real one.
-  patched[free].store(known, std::memory_order_release);
-  auto** entries = reinterpret_cast<void**>(table);
-  Writable writable(entries, entries_since(version) * sizeof(void*));
-  if (!writable) {
-    if (first_time(Topic::kCoverage)) say("a driver's table is read-only: reached by layer only");
-    return;
-  }
-  for (const HookedEntry& entry : kHookedEntries<DriverDoor>) {
-    if (entry.since > version || entries[entry.index] == nullptr) continue;
-    // Has no object that would tell whose it is; AddressWrapper knows.
-    if (entry.index == offsetof(Table, clGetExtensionFunctionAddress) / sizeof(void*)) continue;
-    std::atomic_ref(entries[entry.index]).store(entry.hook, std::memory_order_release);
-  }
-}
+};
 
 // A function that knows which real one it stands for: one of a fixed number, handed out in turn.
 template <class Function, template <int> class Wrapper, int... Index>
@@ -122,8 +146,71 @@ Function wrap(Function real, std::integer_sequence<int, Index...>) {
 }
 
 using Indices = std::make_integer_sequence<int, static_cast<int>(kDrivers)>;
+
+template <int... Index>
+void* wrap_from_type(const Known& known, std::integer_sequence<int, Index...> indices) {
+  const auto real = known.real.clCreateContextFromType;
+  const auto wrapped =
+      wrap<decltype(Table::clCreateContextFromType), FromTypeWrapper>(real, indices);
+  auto tell = [&]<int I>(FromTypeWrapper<I>) {
+    if (&FromTypeWrapper<I>::call == wrapped) FromTypeWrapper<I>::driver.store(&known);
+  };
+  (tell(FromTypeWrapper<Index>{}), ...);
+  return reinterpret_cast<void*>(wrapped);
+}
+
+// The hook for an entry of a driver whose real functions are `known`; nullptr to leave it alone.
+void* hook_for(const HookedEntry& entry, const Known& known) {
+  // Has no object that would tell whose it is; AddressWrapper knows.
+  if (entry.index == offsetof(Table, clGetExtensionFunctionAddress) / sizeof(void*)) return nullptr;
+  if (entry.index == offsetof(Table, clCreateContextFromType) / sizeof(void*)) {
+    return wrap_from_type(known, Indices());
+  }
+  return entry.hook;
+}
+
+// A driver that was unloaded and came again has its own functions in the same place.
+bool has_hooks(void* const* entries) {
+  return std::any_of(std::begin(kHookedEntries<DriverDoor>), std::end(kHookedEntries<DriverDoor>),
+                     [&](const HookedEntry& entry) {
+                       return entry.since == 10 && entries[entry.index] == entry.hook;
+                     });
+}
+
+void patch(cl_platform_id platform) {
+  if (platform == nullptr) return;
+  auto* table = *reinterpret_cast<Table**>(platform);
+  // A tagged table that cannot say its version was not made to be used.
+  if (table == nullptr || (is_tagged(*table) && table->clGetPlatformInfo == nullptr)) return;
+  std::lock_guard lock(patching);
+  if (find_known(table) != nullptr && has_hooks(reinterpret_cast<void**>(table))) return;
+  const unsigned version = version_of(platform, *table);
+  auto* known = new Known{table, {}};
+  std::memcpy(static_cast<void*>(&known->real), static_cast<const void*>(table),
+              entries_since(version) * sizeof(void*));
+  // Before the first entry leads to a hook, the hook must find the real one.
+  if (!keep(known)) {
+    delete known;
+    return;
+  }
+  auto** entries = reinterpret_cast<void**>(table);
+  Writable writable(entries, entries_since(version) * sizeof(void*));
+  if (!writable) {
+    if (first_time(Topic::kCoverage)) say("a driver's table is read-only: reached by layer only");
+    return;
+  }
+  for (const HookedEntry& entry : kHookedEntries<DriverDoor>) {
+    if (entry.since > version || entries[entry.index] == nullptr) continue;
+    void* hook = hook_for(entry, *known);
+    if (hook != nullptr)
+      std::atomic_ref(entries[entry.index]).store(hook, std::memory_order_release);
+  }
+}
+
 using GetPlatformIDs = cl_int(CL_API_CALL*)(cl_uint, cl_platform_id*, cl_uint*);
 using GetAddress = void*(CL_API_CALL*)(const char*);
+using GetForPlatform = void*(CL_API_CALL*)(cl_platform_id, const char*);
+using SetData = cl_int(CL_API_CALL*)(cl_platform_id, void*);
 
 template <int Index>
 struct PlatformsWrapper {
@@ -140,13 +227,90 @@ struct PlatformsWrapper {
 };
 
 constexpr char kGetPlatformIDs[] = "clIcdGetPlatformIDsKHR";
+constexpr char kGetForPlatform[] = "clIcdGetFunctionAddressForPlatformKHR";
+constexpr char kSetData[] = "clIcdSetPlatformDispatchDataKHR";
 constexpr char kGetAddress[] = "clGetExtensionFunctionAddress";
 
-void* wrap_platforms(void* real) {
-  auto wrapped =
-      wrap<GetPlatformIDs, PlatformsWrapper>(reinterpret_cast<GetPlatformIDs>(real), Indices());
+// A platform whose table its loader makes, between the loader's questions for the functions and the
+// moment in which it says where they are.
+struct Managed {
+  cl_platform_id platform;
+  Known known;
+};
+std::array<Managed*, kDrivers> managed;  // under `patching`
+
+// Needs `patching`.
+Managed* managed_platform(cl_platform_id platform, GetForPlatform real) {
+  auto is_of = [](cl_platform_id wanted) {
+    return [wanted](const Managed* made) {
+      return (made != nullptr ? made->platform : nullptr) == wanted;
+    };
+  };
+  auto found = std::find_if(managed.begin(), managed.end(), is_of(platform));
+  if (found == managed.end()) {
+    found = std::find_if(managed.begin(), managed.end(), is_of(nullptr));
+    if (found == managed.end()) return nullptr;
+    *found = new Managed{platform, {nullptr, {}}};
+    auto** entries = reinterpret_cast<void**>(&(*found)->known.real);
+#define CHRONOS_TABLE(name) entries[offsetof(Table, name) / sizeof(void*)] = real(platform, #name);
+#include "shim/doors/table.def"
+  }
+  return *found;
+}
+
+template <int Index>
+struct ForPlatformWrapper {
+  static inline std::atomic<GetForPlatform> real{nullptr};
+  static void* CL_API_CALL call(cl_platform_id platform, const char* name) {
+    void* address = real.load()(platform, name);
+    if (address == nullptr || platform == nullptr || name == nullptr) return address;
+    std::lock_guard lock(patching);
+    const Managed* made = managed_platform(platform, real.load());
+    if (made == nullptr) return address;
+    for (const HookedEntry& entry : kHookedEntries<DriverDoor>) {
+      if (std::strcmp(entry.name, name) != 0) continue;
+      void* hook = hook_for(entry, made->known);
+      return hook != nullptr ? hook : address;
+    }
+    return address;
+  }
+};
+
+template <int Index>
+struct SetDataWrapper {
+  static inline std::atomic<SetData> real{nullptr};
+  static cl_int CL_API_CALL call(cl_platform_id platform, void* data) {
+    // Objects lead there as soon as the driver knows, so that we must know before.
+    if (data != nullptr) {
+      std::lock_guard lock(patching);
+      for (Managed*& made : managed) {
+        if (made == nullptr || made->platform != platform) continue;
+        keep(new Known{data, made->known.real});
+        made = nullptr;  // not deleted: hooks refer to it. The next loader asks anew.
+      }
+    }
+    return real.load()(platform, data);
+  }
+};
+
+template <class Function, template <int> class Wrapper>
+void* wrap(void* real) {
+  auto wrapped = wrap<Function, Wrapper>(reinterpret_cast<Function>(real), Indices());
   return wrapped != nullptr ? reinterpret_cast<void*>(wrapped) : real;
 }
+
+}  // namespace
+
+void* wrap_loader_function(const char* name, void* real) {
+  if (std::strcmp(name, kGetPlatformIDs) == 0) return wrap<GetPlatformIDs, PlatformsWrapper>(real);
+  if (std::strcmp(name, kGetForPlatform) == 0) {
+    return wrap<GetForPlatform, ForPlatformWrapper>(real);
+  }
+  if (std::strcmp(name, kSetData) == 0) return wrap<SetData, SetDataWrapper>(real);
+  return nullptr;
+}
+
+namespace {
 
 template <int Index>
 struct AddressWrapper {
@@ -154,21 +318,34 @@ struct AddressWrapper {
   static void* CL_API_CALL call(const char* name) {
     void* address = real.load()(name);
     if (address == nullptr) return address;
-    if (std::strcmp(name, kGetPlatformIDs) == 0) return wrap_platforms(address);
+    if (void* hook = core_hook(name, address)) return hook;
     return hook_by_name<DriverDoor>(name, address);
+  }
+
+ private:
+  // What needs to know more than an object tells.
+  static void* core_hook(const char* name, void* address) {
+    if (void* wrapped = wrap_loader_function(name, address)) return wrapped;
+    if (std::strcmp(name, kGetAddress) == 0)
+      return wrap<GetAddress, chronos::shim::AddressWrapper>(address);
+    if (std::strcmp(name, "clCreateContextFromType") != 0) return nullptr;
+    for (const auto& slot : known_tables) {
+      const Known* known = slot.load(std::memory_order_acquire);
+      if (known == nullptr) break;
+      if (reinterpret_cast<void*>(known->real.clCreateContextFromType) == address) {
+        return wrap_from_type(*known, Indices());
+      }
+    }
+    return address;
   }
 };
 
 }  // namespace
 
-void* driver_symbol(void* handle, const char* name) {
-  const bool is_platforms = std::strcmp(name, kGetPlatformIDs) == 0;
-  if (!is_platforms && std::strcmp(name, kGetAddress) != 0) return nullptr;
-  void* real = real_dlsym()(handle, name);
-  if (real == nullptr) return nullptr;
-  if (is_platforms) return wrap_platforms(real);
-  auto wrapped = wrap<GetAddress, AddressWrapper>(reinterpret_cast<GetAddress>(real), Indices());
-  return reinterpret_cast<void*>(wrapped);
+void* driver_symbol(const char* name, void* real) {
+  if (void* wrapped = wrap_loader_function(name, real)) return wrapped;
+  if (std::strcmp(name, kGetAddress) == 0) return wrap<GetAddress, AddressWrapper>(real);
+  return nullptr;
 }
 
 }  // namespace chronos::shim

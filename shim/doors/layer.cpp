@@ -6,6 +6,8 @@
 #include <cstring>
 #include <utility>
 
+#include "shim/copies.hpp"
+#include "shim/doors/symbols.hpp"
 #include "shim/hooks/hooks.hpp"
 
 #define CHRONOS_EXPORT extern "C" __attribute__((visibility("default")))
@@ -47,10 +49,16 @@ void open_door(int loader, void* const* target, unsigned count,
   (void)((Loader == loader && (open_door<Loader>(target, count), true)) || ...);
 }
 
+using Init = cl_int(CL_API_CALL*)(cl_uint, const Table*, cl_uint*, const Table**);
+
 cl_int init(cl_uint num_entries, const Table* target, cl_uint* num_entries_ret,
             const Table** layer_ret) {
   if (target == nullptr || num_entries_ret == nullptr || layer_ret == nullptr) {
     return CL_INVALID_VALUE;
+  }
+  // Whichever copy a loader has been told of, the active one gets its calls.
+  if (auto forward = reinterpret_cast<Init>(active_copy_symbol("clInitLayer"))) {
+    return forward(num_entries, target, num_entries_ret, layer_ret);
   }
   const unsigned count = std::min(num_entries, kMostEntries);
   int loader = loaders.fetch_add(1);
@@ -60,6 +68,7 @@ cl_int init(cl_uint num_entries, const Table* target, cl_uint* num_entries_ret,
   } else {
     loader = kLoaders - 1;
   }
+  is_reached_by_layer(reinterpret_cast<const void*>(target->clCreateBuffer));
   *num_entries_ret = count;
   *layer_ret =
       reinterpret_cast<const Table*>(layer_tables[static_cast<std::size_t>(loader)].data());

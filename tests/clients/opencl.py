@@ -13,8 +13,20 @@ CALLBACK = ctypes.CFUNCTYPE(None, pointer, pointer)
 _kept = []  # callbacks that OpenCL may still call
 
 
+def find(name):
+    """The function, or a null one if the library has none. With TEST_DLVSYM it is not found
+    with dlsym, which others may have taken over."""
+    if "TEST_DLVSYM" in os.environ:
+        dlvsym = ctypes.CDLL(None).dlvsym
+        dlvsym.restype, dlvsym.argtypes = pointer, (pointer, ctypes.c_char_p, ctypes.c_char_p)
+        for version in (b"OPENCL_1.0", b"OPENCL_1.1", b"OPENCL_1.2", b"OPENCL_2.0"):
+            if address := dlvsym(library._handle, name.encode(), version):
+                return ctypes.CFUNCTYPE(ctypes.c_int)(address)
+    return getattr(library, name, None) or ctypes.CFUNCTYPE(ctypes.c_int)()
+
+
 def declare(name, result, *arguments):
-    function = getattr(library, name)
+    function = find(name)
     function.restype = result
     function.argtypes = arguments
     return function

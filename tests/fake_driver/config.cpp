@@ -114,7 +114,8 @@ Config parse(const json& root) {
   allow_only(
       root, "the configuration",
       {"platform", "devices", "faults", "delays", "crash_on", "hang_on", "witness",
-       "enforce_device_memory", "back_memory", "deferred", "table_entries", "table_read_only"});
+       "enforce_device_memory", "back_memory", "deferred", "table_entries", "table_read_only",
+       "table_managed", "table_empty"});
   if (const auto platform = root.find("platform"); platform != root.end()) {
     allow_only(*platform, "platform", {"name", "vendor", "version"});
     read(*platform, "name", config.platform_name);
@@ -155,6 +156,8 @@ Config parse(const json& root) {
   read(root, "witness", config.witness);
   read(root, "table_entries", config.table_entries);
   read(root, "table_read_only", config.table_read_only);
+  read(root, "table_managed", config.table_managed);
+  read(root, "table_empty", config.table_empty);
   return config;
 }
 

@@ -52,6 +52,8 @@ struct Config {
   std::string witness;            // path of the shared file; empty: counted within the process only
   std::size_t table_entries = 0;  // an older driver's shorter dispatch table; 0: all entries
   bool table_read_only = false;
+  bool table_managed = false;  // cl_khr_icd 2.0: the loader makes the tables
+  bool table_empty = false;    // and the driver has none of its own for older loaders
 };
 
 inline constexpr std::size_t kMaxDevices = 64;

@@ -1,6 +1,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
 #include <cstdio>
 #include <cstring>
 #include <type_traits>
@@ -10,6 +13,9 @@
 
 namespace chronos::fake {
 namespace {
+
+// Says that the loader is to make the table (cl_khr_icd 2.0, CL_ICD2_TAG_KHR).
+constexpr std::uintptr_t kTag = 0x4f50454e434c3331;
 
 // What an entry without an implementation does: the error of its kind of signature.
 template <class Result, class... Parameters>
@@ -112,6 +118,13 @@ cl_icd_dispatch* make_dispatch_table(const Config& config) {
   }
   char* const first = static_cast<char*>(pages);
   char* const table = first + usable - size;
+  if (config.table_managed) {
+    const auto tag = reinterpret_cast<void*>(kTag);
+    auto** words = reinterpret_cast<void**>(&full);
+    if (config.table_empty) std::fill_n(words, entries, nullptr);
+    words[offsetof(cl_icd_dispatch, clGetPlatformIDs) / sizeof(void*)] = tag;
+    words[offsetof(cl_icd_dispatch, clUnloadCompiler) / sizeof(void*)] = tag;
+  }
   std::memcpy(table, &full, size);
   mprotect(first + usable, page, PROT_NONE);
   if (config.table_read_only) mprotect(first, usable, PROT_READ);

@@ -2,6 +2,7 @@
 // other libraries may still call OpenCL at exit).
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <vector>
 
@@ -17,6 +18,7 @@ struct Driver {
   const Config& config;
   Witness witness;
   cl_icd_dispatch* table = nullptr;
+  std::atomic<void*> dispatch_data{nullptr};  // cl_khr_icd 2.0
   std::unique_ptr<_cl_platform_id> platform;
   std::vector<std::unique_ptr<_cl_device_id>> devices;
 };
@@ -30,6 +32,7 @@ Driver* driver();
 cl_icd_dispatch* make_dispatch_table(const Config& config);
 
 template <Kind kKind>
-Object<kKind>::Object() : dispatch(driver()->table) {}
+Object<kKind>::Object()
+    : dispatch(driver()->table), dispatch_data(driver()->dispatch_data.load()) {}
 
 }  // namespace chronos::fake

@@ -1,4 +1,5 @@
-// The driver's objects. A loader reads the dispatch table from the first word of each.
+// The driver's objects. A loader reads the dispatch table from the first word of each, or its own
+// data from the second.
 //
 // Ownership: every object counts its references; what refers to another object holds one (a buffer
 // its context and its parent, an event its queue, a queued command what it uses). Platform and root
@@ -40,6 +41,7 @@ struct Object {
   ~Object() { kind = Kind::kFreed; }
 
   cl_icd_dispatch* dispatch;
+  void* dispatch_data;  // the loader's, if it manages the tables: what the platform has
   Kind kind = kKind;
   std::atomic<cl_uint> references{1};
 

@@ -30,6 +30,24 @@ cl_int CL_API_CALL clIcdGetPlatformIDsKHR(cl_uint capacity, cl_platform_id* out,
   return list_platform(capacity, out, count);
 }
 
+// cl_khr_icd 2.0
+void* CL_API_CALL clIcdGetFunctionAddressForPlatformKHR(cl_platform_id platform, const char* name) {
+  if (!valid(platform) || name == nullptr) return nullptr;
+#define CHRONOS_FAKE_HAND_OUT(entry) \
+  if (std::strcmp(name, #entry) == 0) return reinterpret_cast<void*>(&fake::entry);
+  CHRONOS_FAKE_ENTRIES(CHRONOS_FAKE_HAND_OUT)
+#undef CHRONOS_FAKE_HAND_OUT
+  return nullptr;
+}
+
+cl_int CL_API_CALL clIcdSetPlatformDispatchDataKHR(cl_platform_id platform, void* data) {
+  if (!valid(platform)) return CL_INVALID_PLATFORM;
+  platform->dispatch_data = data;
+  driver()->dispatch_data = data;
+  for (const auto& device : driver()->devices) device->dispatch_data = data;
+  return CL_SUCCESS;
+}
+
 }  // namespace
 
 cl_int clGetPlatformIDs(cl_uint capacity, cl_platform_id* out, cl_uint* count) {
@@ -76,6 +94,15 @@ void* clGetExtensionFunctionAddress(const char* name) {
   if (std::strcmp(name, "clIcdGetPlatformIDsKHR") == 0) {
     return reinterpret_cast<void*>(&clIcdGetPlatformIDsKHR);
   }
+  const Config* config = driver_config();
+  if (config != nullptr && config->table_managed) {
+    if (std::strcmp(name, "clIcdGetFunctionAddressForPlatformKHR") == 0) {
+      return reinterpret_cast<void*>(&clIcdGetFunctionAddressForPlatformKHR);
+    }
+    if (std::strcmp(name, "clIcdSetPlatformDispatchDataKHR") == 0) {
+      return reinterpret_cast<void*>(&clIcdSetPlatformDispatchDataKHR);
+    }
+  }
   if (std::strcmp(name, "clGetPlatformInfo") == 0) {
     return reinterpret_cast<void*>(&fake::clGetPlatformInfo);
   }
@@ -98,6 +125,7 @@ cl_int clUnloadPlatformCompiler(cl_platform_id platform) {
 
 }  // namespace chronos::fake
 
+#ifndef CHRONOS_FAKE_DIRECT  // direct.cpp exports more than these
 #define CHRONOS_FAKE_EXPORT extern "C" __attribute__((visibility("default")))
 
 CHRONOS_FAKE_EXPORT void* CL_API_CALL clGetExtensionFunctionAddress(const char* name) {
@@ -114,3 +142,4 @@ CHRONOS_FAKE_EXPORT cl_int CL_API_CALL clGetPlatformInfo(cl_platform_id platform
                                                          void* out, size_t* needed) {
   return chronos::fake::clGetPlatformInfo(platform, name, capacity, out, needed);
 }
+#endif

@@ -1,0 +1,76 @@
+#include "shim/copies.hpp"
+
+#include <dlfcn.h>
+#include <elf.h>
+#include <link.h>
+
+#include <cstring>
+#include <string>
+
+#include "shim/doors/dlsym.hpp"
+
+// The linker's name for where this library begins.
+extern "C" __attribute__((visibility("hidden"))) const ElfW(Ehdr) __ehdr_start;
+
+namespace chronos::shim {
+namespace {
+
+constexpr char kSoname[] = "libchronos_shim.so";
+
+const char* soname_of(const dl_phdr_info& object) {
+  for (int i = 0; i < object.dlpi_phnum; ++i) {
+    if (object.dlpi_phdr[i].p_type != PT_DYNAMIC) continue;
+    const auto* entry =
+        reinterpret_cast<const ElfW(Dyn)*>(object.dlpi_addr + object.dlpi_phdr[i].p_vaddr);
+    ElfW(Addr) strings = 0;
+    const ElfW(Dyn)* name = nullptr;
+    for (; entry->d_tag != DT_NULL; ++entry) {
+      if (entry->d_tag == DT_STRTAB) strings = entry->d_un.d_ptr;
+      if (entry->d_tag == DT_SONAME) name = entry;
+    }
+    if (name == nullptr || strings == 0) return nullptr;
+    // The kernel's own object is not relocated in place.
+    if (strings < object.dlpi_addr) strings += object.dlpi_addr;
+    return reinterpret_cast<const char*>(strings + name->d_un.d_val);
+  }
+  return nullptr;
+}
+
+struct First {
+  ElfW(Addr) address = 0;
+  std::string* path = nullptr;
+};
+
+int look_at(dl_phdr_info* object, std::size_t, void* out) {
+  const char* name = soname_of(*object);
+  if (name == nullptr || std::strcmp(name, kSoname) != 0) return 0;
+  auto* first = static_cast<First*>(out);
+  first->address = object->dlpi_addr;
+  if (first->path != nullptr) *first->path = object->dlpi_name;
+  return 1;
+}
+
+bool is_first() {
+  First first;
+  // In the order of loading, and of the namespace that we are in.
+  ::dl_iterate_phdr(look_at, &first);
+  return first.address == 0 || first.address == reinterpret_cast<ElfW(Addr)>(&__ehdr_start);
+}
+
+}  // namespace
+
+bool is_active_copy() {
+  static const bool active = is_first();
+  return active;
+}
+
+void* active_copy_symbol(const char* name) {
+  if (is_active_copy()) return nullptr;
+  std::string path;
+  First first{0, &path};
+  ::dl_iterate_phdr(look_at, &first);
+  void* handle = ::dlopen(path.c_str(), RTLD_LAZY | RTLD_NOLOAD);
+  return handle != nullptr ? real_dlsym()(handle, name) : nullptr;
+}
+
+}  // namespace chronos::shim
