@@ -31,6 +31,8 @@ constexpr std::array kVerbs = {
     Verb{"run", "[--partition ID] -- CMD...", "run a program inside of a partition", run_verb},
     Verb{"doctor", "[-- CMD...]", "say what works here and what does not, or what a program does",
          doctor_verb},
+    Verb{"policy", "check [file] | show [--user U]", "check the policy, or show what it allows",
+         policy_verb},
 };
 
 std::string overview() {
@@ -52,7 +54,8 @@ std::string overview() {
       "  chronos run --device 0 --memory 2GiB --duration 30m -- ./simulate\n"
       "  chronos release train\n\n"
       "Printing commands take --json, and --color auto|always|never.\n"
-      "Environment: CHRONOS_PARTITION, CHRONOS_STATE_DIR, CHRONOS_LOG, NO_COLOR.\n"
+      "Environment: CHRONOS_PARTITION, CHRONOS_STATE_DIR, CHRONOS_CONFIG, CHRONOS_LOG,\n"
+      "NO_COLOR.\n"
       "Exit status: 0 done, 1 refused or failed, 2 bad usage, 3 no capacity.\n";
   return out;
 }

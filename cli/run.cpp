@@ -15,6 +15,7 @@
 #include "cli/supervisor.hpp"
 #include "cli/verbs.hpp"
 #include "core/launch.hpp"
+#include "core/policy.hpp"
 #include "core/units.hpp"
 
 namespace chronos::cli {
@@ -53,18 +54,32 @@ Result<std::uint64_t> parse_wait(const std::string& text) {
   return parse_duration(text);
 }
 
+// Options stand above what the policy files say.
 Result<ExpiryPolicy> parse_policy(const RunArguments& given) {
+  const Policy files = Policy::load();
+  const ExpirySettings settings = files.for_caller().expiry;
+  auto wait_of = [](bool is_given, const std::string& text, const auto& setting,
+                    std::uint64_t otherwise) -> Result<std::uint64_t> {
+    if (is_given) return parse_wait(text);
+    return setting ? setting->value : otherwise;
+  };
   ExpiryPolicy policy;
-  policy.action = given.on_expiry == "kill"        ? OnExpiry::kKill
-                  : given.on_expiry == "terminate" ? OnExpiry::kTerminate
-                                                   : OnExpiry::kRefuse;
-  Result<std::uint64_t> warn = parse_wait(given.warn_before);
+  std::string action = given.on_expiry;
+  if (action.empty() && settings.action) action = to_string(settings.action->value);
+  policy.action = action == "kill"        ? OnExpiry::kKill
+                  : action == "terminate" ? OnExpiry::kTerminate
+                                          : OnExpiry::kRefuse;
+  Result<std::uint64_t> warn =
+      wait_of(given.warn_given, given.warn_before, settings.warn_before_ns, 300 * kNanosPerSecond);
   if (!warn) return pass_on(warn);
-  Result<std::uint64_t> grace = parse_wait(given.grace);
+  Result<std::uint64_t> grace =
+      wait_of(given.grace_given, given.grace, settings.grace_ns, 10 * kNanosPerSecond);
   if (!grace) return pass_on(grace);
   policy.warn_before_ns = *warn;
   policy.warn_if_short = given.warn_given;
   policy.grace_ns = *grace;
+  Result<void> usable = files.usable();
+  if (!usable) return pass_on(usable);
   return policy;
 }
 
@@ -213,11 +228,10 @@ RunOptions::RunOptions(CLI::App& app, RunArguments& given) : given_(given) {
   warn_ = app.add_option("--warn-before", given.warn_before,
                          "Say on stderr that the end is near; 0 for never (5m)")
               ->type_name("T");
-  CLI::Option* grace =
-      app.add_option("--grace", given.grace, "Time between SIGTERM and SIGKILL (10s)")
-          ->type_name("T");
+  grace_ = app.add_option("--grace", given.grace, "Time between SIGTERM and SIGKILL (10s)")
+               ->type_name("T");
   for (CLI::Option* option : {memory, duration, name_}) option->needs(device_);
-  all_ = {partition_, device_, memory, duration, name_, on_expiry, warn_, grace};
+  all_ = {partition_, device_, memory, duration, name_, on_expiry, warn_, grace_};
   partition_->excludes(device_);
 }
 
@@ -231,6 +245,7 @@ void RunOptions::finish() const {
   given_.device_given = device_->count() > 0;
   given_.name_given = name_->count() > 0;
   given_.warn_given = warn_->count() > 0;
+  given_.grace_given = grace_->count() > 0;
 }
 
 int run_verb(const Invocation& invocation) {

@@ -24,5 +24,6 @@ int stats_verb(const Invocation& invocation);
 int available_verb(const Invocation& invocation);
 int run_verb(const Invocation& invocation);
 int doctor_verb(const Invocation& invocation);
+int policy_verb(const Invocation& invocation);
 
 }  // namespace chronos::cli

@@ -69,7 +69,8 @@ Result<std::unique_ptr<Attachment>> Attachment::attach(const StateDir& state, co
   self->grant_region_ = std::move(*grant_region);
   self->ledger_region_ = std::move(*ledger_region);
   auto* layout = static_cast<GrantLayout*>(self->grant_region_->get_address());
-  self->terms_ = {&layout->limit_bytes, &layout->ended, &layout->deadline_ns};
+  self->terms_ = {&layout->limit_bytes, &layout->ended, &layout->deadline_ns, grant.most_bytes,
+                  grant.latest_deadline_ns};
   self->ledger_ = Ledger(static_cast<LedgerLayout*>(self->ledger_region_->get_address()));
   // What this process held before an exec is gone, but from now on it maps the ledger again and so
   // looks to others as if it held it still.

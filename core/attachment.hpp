@@ -51,7 +51,7 @@ class Attachment {
   void count_refusal() { ledger_.count_refusal(); }
 
   const Grant& grant() const { return grant_; }  // as it was when attached
-  std::uint64_t limit() const { return std::min(terms_.limit->load(), kMaxBytes); }
+  std::uint64_t limit() const { return std::min(terms_.limit->load(), terms_.most_bytes); }
   // May be above the limit, where that was lowered.
   std::uint64_t used() const { return std::min(ledger_.sum_slots(), kMaxBytes); }
   // Processes that have a slot, this one included.

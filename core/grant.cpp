@@ -120,14 +120,17 @@ Result<Grant> validate(const GrantLayout& layout, const Token& token, uid_t name
     return damaged("has an impossible share");
   if (grant.number == 0) return damaged("has no number");
 
-  // A partition was not born in the future, and does not last for longer than one can be asked for.
+  // A partition was not born in the future, does not last for longer than one can be asked for, and
+  // is no larger than its device.
   constexpr std::uint64_t kLongest = kMaxDurationSeconds * kNanosPerSecond;
   grant.birth_ns = std::min(grant.birth_ns, boot_now());
-  grant.deadline_ns = std::min(layout.deadline_ns.load(), grant.birth_ns + kLongest);
+  grant.latest_deadline_ns = grant.birth_ns + kLongest;
+  grant.most_bytes = grant.device_total_bytes;
+  grant.deadline_ns = std::min(layout.deadline_ns.load(), grant.latest_deadline_ns);
   // An extension moves the deadline alone.
   grant.duration_ns = grant.deadline_ns - std::min(grant.birth_ns, grant.deadline_ns);
-  grant.limit_bytes = std::min(layout.limit_bytes.load(), kMaxBytes);
-  grant.draining_bytes = std::min(layout.draining_bytes.load(), kMaxBytes);
+  grant.limit_bytes = std::min(layout.limit_bytes.load(), grant.most_bytes);
+  grant.draining_bytes = std::min(layout.draining_bytes.load(), grant.most_bytes);
   grant.ended = layout.ended.load() != 0;
   return grant;
 }

@@ -73,9 +73,11 @@ struct Grant {
   std::string name, device_key, device_name;
   std::uint64_t limit_bytes = 0, deadline_ns = 0, draining_bytes = 0;
   bool ended = false;
+  // Whatever its words come to say while programs run, they count for no more than this.
+  std::uint64_t most_bytes = kMaxBytes, latest_deadline_ns = UINT64_MAX;
 
   // The most that its programs can hold now.
-  std::uint64_t most_bytes() const { return std::max(limit_bytes, draining_bytes); }
+  std::uint64_t most_held_bytes() const { return std::max(limit_bytes, draining_bytes); }
   std::string id() const;  // the name, else partition_0001
 };
 

@@ -23,11 +23,15 @@ void pause_for(int attempt) {
   }
 }
 
-std::uint64_t limit_of(const Terms& terms) { return std::min(terms.limit->load(), kMaxBytes); }
+std::uint64_t limit_of(const Terms& terms) {
+  return std::min(terms.limit->load(), terms.most_bytes);
+}
 
 Verdict closed(bool ended, const Terms& terms) {
   if (ended || terms.ended->load() != 0) return Verdict::kEnded;
-  if (deadline_passed(terms.deadline->load())) return Verdict::kExpired;
+  if (deadline_passed(std::min(terms.deadline->load(), terms.latest_deadline))) {
+    return Verdict::kExpired;
+  }
   return Verdict::kAdmitted;
 }
 

@@ -97,6 +97,8 @@ struct Terms {
   const std::atomic<std::uint64_t>* limit = nullptr;
   const std::atomic<std::uint64_t>* ended = nullptr;
   const std::atomic<std::uint64_t>* deadline = nullptr;
+  // Their owner may have written anything into them: they count for no more than this.
+  std::uint64_t most_bytes = kMaxBytes, latest_deadline = UINT64_MAX;
 };
 
 enum class Verdict {

@@ -196,7 +196,7 @@ Result<LedgerUse> read_ledger(const StateDir& state, const Grant& grant) {
   LedgerUse use;
   use.ended = header.ended.load() != 0;
   // The peak may be of a time when the limit was higher.
-  const std::uint64_t most = grant.most_bytes();
+  const std::uint64_t most = grant.most_held_bytes();
   use.peak_bytes = std::min(header.peak.load(), std::max(most, grant.device_total_bytes));
   use.refusals = header.refusals.load();
   const uid_t reader = ::geteuid();

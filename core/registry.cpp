@@ -75,7 +75,7 @@ Result<PartitionInfo> Registry::create(const CreateRequest& request) {
 }
 
 Result<PartitionInfo> Registry::admit(const CreateRequest& request, uid_t owner) {
-  auto seen = look();
+  auto seen = look(&request.device);
   if (!seen) return pass_on(seen);
   sweep(*seen);
 
@@ -92,6 +92,8 @@ Result<PartitionInfo> Registry::admit(const CreateRequest& request, uid_t owner)
   }
   const Device& device = request.device;
   const std::uint64_t bytes = request.memory.on(device.total_bytes);
+  auto allowed = seen->may_have(owner, device, bytes, request.duration_ns);
+  if (!allowed) return pass_on(allowed);
   auto fits = check_capacity(device, bytes, partitions);
   if (!fits) return pass_on(fits);
   auto number = next_number(state_, seen->names);

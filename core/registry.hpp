@@ -83,7 +83,7 @@ class Registry {
 
   // Reserves memory on a device. Errors: kInvalid (name, amount, duration), kNoCapacity ("Not
   // enough available memory on device N"), kNameInUse, kPermission (owner is another user and the
-  // caller is not root), kFull, kBusy, kSystem.
+  // caller is not root; the policy), kFull, kBusy, kSystem.
   Result<PartitionInfo> create(const CreateRequest& request);
 
   // Ends a partition by id, name or handle; the caller's own wins where several match. What its
@@ -120,12 +120,14 @@ class Registry {
   struct Look;    // everything in the state directory at one time
   struct Change;  // a partition that is being changed, and the lock
   explicit Registry(StateDir state) : state_(std::move(state)) {}
-  Result<Look> look();
+  Result<Look> look(const Device* asked_for = nullptr);
   void sweep(Look& look);
   void forget_drained(const Entry& entry);
   Result<bool> put_away(const Entry& entry);
   Result<PartitionInfo> admit(const CreateRequest& request, uid_t owner);
   Result<Change> begin_change(std::string_view id);
+  static Result<void> check_terms(const Change& change, const Device& device,
+                                  std::uint64_t limit_bytes, std::uint64_t duration_ns);
   Result<void> store_lower_limit(Change& change, std::uint64_t bytes, bool drain);
 
   // Admission: `bytes` fit on the device beside what `others` have. `own_bytes`, for the message

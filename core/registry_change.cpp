@@ -18,6 +18,7 @@ namespace chronos {
 
 struct Registry::Change {
   RegistryLock lock;
+  Look seen;
   Entry entry;  // as it stands
   std::vector<PartitionInfo> others;
   GrantWriter writer;
@@ -102,17 +103,19 @@ Result<Registry::Change> Registry::begin_change(std::string_view id) {
   for (const Entry& one : seen->entries) {
     if (one.grant.token != entry.grant.token) others.push_back(one.info());
   }
-  return Change{std::move(*lock), std::move(entry), std::move(others), std::move(*writer)};
+  return Change{std::move(*lock), std::move(*seen), std::move(entry), std::move(others),
+                std::move(*writer)};
 }
 
 // What a grant may become: asked before more time or more memory is given, as create() asks before
 // it gives any.
-static Result<void> check_terms(const Grant& /*grant*/, std::uint64_t /*limit_bytes*/,
-                                std::uint64_t duration_ns) {
+Result<void> Registry::check_terms(const Change& change, const Device& device,
+                                   std::uint64_t limit_bytes, std::uint64_t duration_ns) {
   if (duration_ns > kLongest) {
     return fail(ErrorCode::kInvalid, "invalid duration: at most 100 years in all");
   }
-  return {};
+  const Grant& grant = change.entry.grant;
+  return change.seen.may_have(grant.owner, device, limit_bytes, duration_ns, &grant.token);
 }
 
 Result<PartitionInfo> Registry::extend(std::string_view id, std::uint64_t duration_ns) {
@@ -124,7 +127,8 @@ Result<PartitionInfo> Registry::extend(std::string_view id, std::uint64_t durati
   Grant& grant = change->entry.grant;
   const std::uint64_t before = grant.deadline_ns;
   const std::uint64_t raw_before = change->writer.words().deadline_ns;
-  auto allowed = check_terms(grant, grant.limit_bytes, grant.duration_ns + duration_ns);
+  auto allowed = check_terms(*change, device_of(state_, grant), grant.limit_bytes,
+                             grant.duration_ns + duration_ns);
   if (!allowed) return pass_on(allowed);
 
   auto stored = change->writer.set_deadline(before + duration_ns);
@@ -164,7 +168,7 @@ Result<PartitionInfo> Registry::resize(std::string_view id, const MemoryAmount& 
       auto fits = check_capacity(device, bytes, change->others, taken);
       if (!fits) return pass_on(fits);
     }
-    auto allowed = check_terms(entry.grant, bytes, entry.grant.duration_ns);
+    auto allowed = check_terms(*change, device, bytes, entry.grant.duration_ns);
     if (!allowed) return pass_on(allowed);
     auto stored = change->writer.set_limit(bytes);
     if (!stored) return pass_on(stored);
@@ -193,7 +197,7 @@ Result<void> Registry::store_lower_limit(Change& change, std::uint64_t bytes, bo
   if (!drain && held->used_bytes > bytes) return too_small(grant, held->used_bytes);
 
   // What may be held until the sum is known counts from here on, though we be killed.
-  const std::uint64_t most = grant.most_bytes();
+  const std::uint64_t most = grant.most_held_bytes();
   auto stored = writer.set_draining(most);
   if (stored) stored = writer.set_limit(bytes);
   grant.draining_bytes = most;

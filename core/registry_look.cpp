@@ -10,6 +10,7 @@
 #include <tuple>
 
 #include "core/clock.hpp"
+#include "core/grant_clamp.hpp"
 #include "core/grant_writer.hpp"
 #include "core/registry_lock.hpp"
 #include "core/text.hpp"
@@ -122,11 +123,30 @@ Result<bool> Registry::put_away(const Entry& entry) {
   return true;
 }
 
-Result<Registry::Look> Registry::look() {
+Result<void> Registry::Look::may_have(uid_t owner, const Device& device, std::uint64_t bytes,
+                                      std::uint64_t duration_ns, const Token* instead_of) const {
+  PolicyRequest asked{device, bytes, duration_ns, 0, 0};
+  for (const Entry& entry : entries) {
+    if (entry.grant.owner != owner) continue;
+    if (instead_of != nullptr && entry.grant.token == *instead_of) continue;
+    if (!entry.over) ++asked.other_partitions;
+    if (entry.grant.device_key != device.key) continue;
+    asked.other_bytes +=
+        entry.over ? entry.use.used_bytes : std::max(entry.grant.limit_bytes, entry.use.used_bytes);
+  }
+  return policy.may_have(::geteuid(), owner, asked);
+}
+
+Result<Registry::Look> Registry::look(const Device* asked_for) {
   auto names = scan(state_);
   if (!names) return pass_on(names);
-  Look look{std::move(*names), {}};
+  Look look{std::move(*names), {}, Policy::load()};
   warnings_.clear();
+  if (const PolicyProblem* problem = look.policy.problem()) {
+    warnings_.push_back(
+        fmt::format("policy: {} (until this is mended, nothing is given out)", problem->line()));
+  }
+  GrantClamp clamp(look.policy, devices_for(look.policy, state_, asked_for));
   auto warn = [&](FileName name, FileKind kind, const Error& error) {
     name.kind = kind;
     if (error.code == ErrorCode::kExpired || (name.uid != ::geteuid() && ::geteuid() != 0)) return;
@@ -140,6 +160,7 @@ Result<Registry::Look> Registry::look() {
       if (grant.error().code != ErrorCode::kNotFound) warn(name, name.kind, grant.error());
       continue;
     }
+    clamp.clamp_deadline(*grant);
     Entry entry{name, std::move(*grant), {}, false};
     // The clock before the words: whoever charged before the deadline is then in the sum.
     entry.over = entry.grant.ended || boot_now() >= entry.grant.deadline_ns;
@@ -159,6 +180,9 @@ Result<Registry::Look> Registry::look() {
   std::sort(look.entries.begin(), look.entries.end(), [](const Entry& a, const Entry& b) {
     return std::tie(a.grant.birth_ns, a.grant.number) < std::tie(b.grant.birth_ns, b.grant.number);
   });
+  for (Entry& entry : look.entries) {
+    clamp.clamp_bytes(entry.grant, entry.over, entry.use.used_bytes);
+  }
   return look;
 }
 

@@ -14,7 +14,7 @@ enum class ErrorCode {
   kNoCapacity,  // not enough unreserved memory on the device (exit status 3)
   kNotFound,    // no such partition
   kNameInUse,   // the owner already has a partition of that name
-  kPermission,  // it belongs to somebody else
+  kPermission,  // it belongs to somebody else, or the policy forbids it
   kExpired,     // its time is up, or it was released
   kDamaged,     // a state file is truncated, garbage or of another version
   kBusy,        // somebody holds the registry lock for too long

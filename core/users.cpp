@@ -1,7 +1,9 @@
 #include "core/users.hpp"
 
+#include <grp.h>
 #include <pwd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <optional>
@@ -67,6 +69,45 @@ Result<uid_t> find_user(std::string_view name_or_uid) {
   }
   return fail(ErrorCode::kInvalid, std::move(message),
               "name an existing user, or give the number of one");
+}
+
+std::vector<gid_t> groups_of(uid_t uid) {
+  std::vector<char> buffer;
+  int error = 0;
+  std::optional<passwd> entry = look_up_number(uid, buffer, error);
+  if (!entry) return {};
+  std::vector<gid_t> groups(64);
+  for (;;) {
+    int count = static_cast<int>(groups.size());
+    const bool all = ::getgrouplist(entry->pw_name, entry->pw_gid, groups.data(), &count) >= 0;
+    const auto needed = static_cast<std::size_t>(std::max(count, 0));
+    if (all || needed <= groups.size() || needed > kLargestEntry) {
+      groups.resize(std::min(needed, groups.size()));
+      return groups;
+    }
+    groups.resize(needed);
+  }
+}
+
+std::optional<gid_t> find_group(std::string_view name_or_gid) {
+  const std::string text(name_or_gid);
+  if (text.empty() || text.find('\0') != text.npos) return std::nullopt;
+  std::vector<char> buffer;
+  for (buffer.resize(1024); buffer.size() <= kLargestEntry; buffer.resize(buffer.size() * 4)) {
+    group entry{};
+    group* found = nullptr;
+    int error = 0;
+    do {
+      error = ::getgrnam_r(text.c_str(), &entry, buffer.data(), buffer.size(), &found);
+    } while (error == EINTR);
+    if (error == ERANGE) continue;
+    if (found != nullptr) return entry.gr_gid;
+    break;
+  }
+  gid_t number = 0;
+  auto [end, status] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (status == std::errc() && end == text.data() + text.size()) return number;
+  return std::nullopt;
 }
 
 }  // namespace chronos

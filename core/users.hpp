@@ -1,10 +1,12 @@
-// Users by name and by number. Looks names up with the system's own database.
+// Users and groups by name and by number. Looks names up with the system's own database.
 #pragma once
 
 #include <sys/types.h>
 
+#include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "core/result.hpp"
 
@@ -15,5 +17,11 @@ std::string user_name(uid_t uid);
 
 // An existing user by name or number. Errors: kInvalid.
 Result<uid_t> find_user(std::string_view name_or_uid);
+
+// The numbers of all groups that `uid` is a member of by the system's databases.
+std::vector<gid_t> groups_of(uid_t uid);
+
+// An existing group by name, or a number.
+std::optional<gid_t> find_group(std::string_view name_or_gid);
 
 }  // namespace chronos

@@ -53,7 +53,7 @@ Place find_place(const Table& real, cl_device_id device) {
                            nullptr) == CL_SUCCESS) {
     place.device_bytes = std::max<std::uint64_t>(place.device_bytes, in_one_piece);
   }
-  if (!place.passing) self.devices.emplace(device, place);
+  if (!place.passing && !place.hidden) self.devices.emplace(device, place);
   return place;
 }
 

@@ -7,6 +7,7 @@
 #include <cstdlib>
 
 #include "core/clock.hpp"
+#include "core/grant_clamp.hpp"
 #include "core/partition_files.hpp"
 #include "core/text.hpp"
 #include "core/users.hpp"
@@ -44,6 +45,43 @@ Result<Found> read_grants(const StateDir& state, auto wanted) {
 bool is_over(const Grant& grant) { return grant.ended || boot_now() >= grant.deadline_ns; }
 
 }  // namespace
+
+const UserPolicy& Partitions::rules() {
+  if (!rules_) {
+    policy_ = Policy::load();
+    rules_ = policy_.is_empty() ? UserPolicy{} : policy_.for_caller();
+  }
+  return *rules_;
+}
+
+// The caller's own grants, as every reader clamps them. For the size of a device a grant is taken
+// at its word: the driver's own answer may differ from what the inventory remembers.
+void Partitions::clamp(std::vector<Grant>& grants) {
+  rules();
+  GrantClamp clamp(policy_, {});
+  if (clamp.is_idle()) return;
+  for (Grant& grant : grants) {
+    if (grant.owner != ::geteuid()) continue;
+    clamp.clamp_deadline(grant);
+    std::uint64_t used = 0;
+    clamp.clamp_bytes(grant, is_over(grant), used);
+  }
+}
+
+Place Partitions::unassigned_place(const std::string& device_name) {
+  const Setting<Unassigned>& rule = rules().unassigned;
+  if (rule.value == Unassigned::kAllow) return {};
+  const PolicyProblem* problem = policy_.problem();
+  Place place =
+      refuse(problem != nullptr
+                 ? fmt::format("{} is not in a partition, and the policy cannot be used: {}",
+                               device_name, problem->line())
+                 : fmt::format("you have no partition on {}, and the policy ({}) asks for one "
+                               "(`chronos create`)",
+                               device_name, rule.where));
+  place.hidden = true;
+  return place;
+}
 
 Place Partitions::refuse(const std::string& why) {
   for (const auto& reason : reasons_) {
@@ -111,6 +149,7 @@ Place Partitions::resolve(Named& named) {
   if (!state) return refuse_for_now(state.error());
   auto found = read_grants(*state, [](const FileName&) { return true; });
   if (!found) return refuse_for_now(found.error());
+  clamp(found->grants);
 
   const uid_t me = ::geteuid();
   const Grant* best = nullptr;
@@ -147,7 +186,7 @@ Place Partitions::named_place(const std::string& key, const std::string& device_
                     "partition {}",
                     device_name, ids));
   }
-  Place owned = owned_place(key);
+  Place owned = owned_place(key, device_name);
   if (owned.kind != Place::Kind::kUnassigned) return owned;
   return refuse(
       fmt::format("{} is not in partition {}: create a partition on that device and "
@@ -155,30 +194,40 @@ Place Partitions::named_place(const std::string& key, const std::string& device_
                   device_name, ids));
 }
 
-Place Partitions::owned_place(const std::string& key) {
+Place Partitions::owned_place(const std::string& key, const std::string& device_name) {
   auto state = StateDir::open();
-  if (!state && state.error().code == ErrorCode::kNotFound) return {};
+  if (!state && state.error().code == ErrorCode::kNotFound) return unassigned_place(device_name);
   if (!state) return refuse_for_now(state.error());
   const uid_t me = ::geteuid();
   auto found = read_grants(*state, [me](const FileName& name) { return name.uid == me; });
   if (!found) return refuse_for_now(found.error());
+  clamp(found->grants);
   bool owns = false;
   for (const Grant& grant : found->grants) {
     if (is_over(grant)) continue;
     owns = true;
     if (grant.device_key == key) return attach(*state, grant);
   }
-  if (key.empty() && owns) return refuse("this device cannot be told from others");
+  if (key.empty() && owns) {
+    Place place = refuse("this device cannot be told from others");
+    place.hidden = hides_devices();
+    return place;
+  }
   if (!found->damaged.empty()) {
     return refuse(fmt::format("a partition of yours cannot be read: {} (remove it if it stays)",
                               found->damaged.front()));
   }
-  return {};
+  return unassigned_place(device_name);
 }
 
 Place Partitions::place_for(const std::string& key, const std::string& device_name) {
   if (!read_) read_environment();
-  return named_.empty() ? owned_place(key) : named_place(key, device_name);
+  if (named_.empty()) return owned_place(key, device_name);
+  Place place = named_place(key, device_name);
+  if (place.kind == Place::Kind::kRefused && !place.passing && hides_devices()) {
+    place.hidden = owned_place(key, device_name).hidden;
+  }
+  return place;
 }
 
 void Partitions::after_fork() {

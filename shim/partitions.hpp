@@ -3,7 +3,8 @@
 // Explicit first: CHRONOS_PARTITION names one or several (id, name, or the handle that `chronos
 // run` passes on). Else the caller's own active partitions, the oldest on each device. A device is
 // unassigned, and free, only when nothing was named and nothing is owned; whatever was named or
-// once found and cannot be used refuses (docs/decisions/fail-closed.md).
+// once found and cannot be used refuses (docs/decisions/fail-closed.md). The policy is read once,
+// at the first need, and kept, in forked children too.
 //
 // Threads: the caller holds process().mutex.
 #pragma once
@@ -14,6 +15,7 @@
 #include <vector>
 
 #include "core/attachment.hpp"
+#include "core/policy.hpp"
 
 namespace chronos::shim {
 
@@ -26,6 +28,7 @@ struct Place {
   bool lacks_callbacks = false;      // OpenCL 1.0: its driver has no destructor callbacks
   bool passing = false;              // with kRefused: look again next time (no descriptor was left)
   std::uint64_t device_bytes = 0;    // the most that it could give at once; 0: it does not say
+  bool hidden = false;  // with kRefused: the policy keeps it from users without a partition on it
 };
 
 class Partitions {
@@ -33,6 +36,10 @@ class Partitions {
   // `key` as device_key() makes it, empty for a device that cannot be identified; `device_name`
   // is for messages.
   Place place_for(const std::string& key, const std::string& device_name);
+
+  // Whether the policy hides devices on which the caller has no partition.
+  bool hides_devices() { return rules().unassigned.value == Unassigned::kDeny; }
+  bool any_usable() const { return !attachments_.empty(); }
 
   void after_fork();
 
@@ -47,12 +54,17 @@ class Partitions {
   void read_environment();
   Place resolve(Named& named);
   Place named_place(const std::string& key, const std::string& device_name);
-  Place owned_place(const std::string& key);
+  Place owned_place(const std::string& key, const std::string& device_name);
+  Place unassigned_place(const std::string& device_name);
+  const UserPolicy& rules();
+  void clamp(std::vector<Grant>& grants);
   Place attach(const StateDir& state, const Grant& grant);
   Place refuse(const std::string& why);
   Place refuse_for_now(const Error& error);
 
   bool read_ = false;
+  Policy policy_;
+  std::optional<UserPolicy> rules_;  // what the policy says of the caller
   std::vector<Named> named_;
   std::vector<std::unique_ptr<Attachment>> attachments_;
   std::vector<std::unique_ptr<std::string>> reasons_;

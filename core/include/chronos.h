@@ -54,7 +54,7 @@ enum {
   CHRONOS_ERROR_NO_CAPACITY = -2, /* not enough unreserved memory on the device */
   CHRONOS_ERROR_NOT_FOUND = -3,   /* no such partition */
   CHRONOS_ERROR_NAME_IN_USE = -4, /* the owner already has a partition of that name */
-  CHRONOS_ERROR_PERMISSION = -5,  /* it is somebody else's */
+  CHRONOS_ERROR_PERMISSION = -5,  /* it is somebody else's, or the policy forbids it */
   CHRONOS_ERROR_EXPIRED = -6,     /* it has ended */
   CHRONOS_ERROR_DAMAGED = -7,     /* a state file is truncated, garbage or of another version */
   CHRONOS_ERROR_BUSY = -8,        /* another process holds the registry for too long */

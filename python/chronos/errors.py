@@ -85,7 +85,7 @@ class NameInUse(ChronosError):
 
 
 class PermissionDenied(ChronosError):
-    """The partition is somebody else's, or only an administrator may do this."""
+    """The partition is somebody else's, or the policy forbids it, or it takes an administrator."""
 
 
 class Expired(ChronosError):

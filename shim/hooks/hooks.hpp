@@ -13,6 +13,7 @@
 #include "shim/hooks/memory_objects.hpp"
 #include "shim/hooks/program_objects.hpp"
 #include "shim/hooks/queries.hpp"
+#include "shim/hooks/visibility.hpp"
 #include "shim/trace.hpp"
 
 namespace chronos::shim {
@@ -45,11 +46,25 @@ struct Hooks : MemoryObjectHooks<Door>,
   clCreateContextFromType(const cl_context_properties* properties, cl_device_type type,
                           void(CL_CALLBACK* notify)(const char*, const void*, size_t, void*),
                           void* user_data, cl_int* errcode_ret) {
+    const void* platform = platform_of(properties);
+    const Table& real = Door::real(platform);
     cl_context context =
-        Door::real(platform_of(properties))
-            .clCreateContextFromType(properties, type, notify, user_data, errcode_ret);
+        Guard::inside() || !hides_devices()
+            ? real.clCreateContextFromType(properties, type, notify, user_data, errcode_ret)
+            : context_of_visible(real, static_cast<cl_platform_id>(const_cast<void*>(platform)),
+                                 properties, type, notify, user_data, errcode_ret);
     if (context != nullptr) forget_context(context);
     return context;
+  }
+
+  static cl_int CL_API_CALL clGetDeviceIDs(cl_platform_id platform, cl_device_type type,
+                                           cl_uint num_entries, cl_device_id* devices,
+                                           cl_uint* num_devices) {
+    const Table& real = Door::real(platform);
+    if (Guard::inside() || !hides_devices()) {
+      return real.clGetDeviceIDs(platform, type, num_entries, devices, num_devices);
+    }
+    return visible_devices(real, platform, type, num_entries, devices, num_devices);
   }
 
   static cl_int CL_API_CALL clGetDeviceInfo(cl_device_id device, cl_device_info what, size_t size,
