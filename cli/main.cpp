@@ -23,10 +23,12 @@ constexpr std::array kVerbs = {
     Verb{"create", "<device> <memory> <duration> [--user U] [--name ID]",
          "reserve memory of a device for a time", create_verb},
     Verb{"list", "", "show the partitions of all users", list_verb},
-    Verb{"release", "<id>", "end a partition before its time is up", release_verb},
+    Verb{"release", "<id> | --user U | --all", "end partitions before their time is up",
+         release_verb},
     Verb{"stats", "[--refresh]", "show every device and its use", stats_verb},
     Verb{"available", "<device>", "print the percentage that is still free", available_verb},
     Verb{"run", "[--partition ID] -- CMD...", "run a program inside of a partition", run_verb},
+    Verb{"setup", "[--undo]", "make the state directory of this machine (root)", setup_verb},
 };
 
 std::string overview() {

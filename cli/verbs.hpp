@@ -21,5 +21,6 @@ int release_verb(const Invocation& invocation);
 int stats_verb(const Invocation& invocation);
 int available_verb(const Invocation& invocation);
 int run_verb(const Invocation& invocation);
+int setup_verb(const Invocation& invocation);
 
 }  // namespace chronos::cli

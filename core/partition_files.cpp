@@ -169,6 +169,7 @@ Result<LedgerUse> read_ledger(const StateDir& state, const Grant& grant) {
   use.peak_bytes = std::min(header.peak.load(), grant.limit_bytes);
   use.refusals = header.refusals.load();
   const uid_t reader = ::geteuid();
+  const std::uint64_t here = this_process().pid_namespace;
   const bool hostile = grant.owner != reader && grant.owner != 0;
   KernelJudge judge(fd->get(), hostile ? std::optional(grant.owner) : std::nullopt);
   Ledger ledger(layout.get());
@@ -181,7 +182,8 @@ Result<LedgerUse> read_ledger(const StateDir& state, const Grant& grant) {
         std::min(BytesWord::unpack(layout->slots[i].bytes.load()).bytes, grant.limit_bytes);
     if (bytes == 0) continue;
     sum += bytes;
-    use.processes.push_back({static_cast<pid_t>(slot_owner.pid), bytes});
+    use.processes.push_back(
+        {static_cast<pid_t>(slot_owner.pid), bytes, layout->slots[i].pid_namespace.load() == here});
   }
   use.used_bytes = std::min(sum, grant.limit_bytes);
   return use;

@@ -37,6 +37,7 @@ const char* to_string(PartitionState state);  // "active", "draining"
 struct ProcessUse {
   pid_t pid = 0;
   std::uint64_t used_bytes = 0;
+  bool is_here = true;  // `pid` counts in the caller's own pid namespace
 };
 
 struct PartitionInfo {
@@ -75,6 +76,8 @@ class Registry {
  public:
   // Errors: kSystem.
   static Result<Registry> open();
+  // The registry in a directory of the caller's choice.
+  explicit Registry(StateDir state) : state_(std::move(state)) {}
 
   const StateDir& state() const { return state_; }
 
@@ -102,7 +105,6 @@ class Registry {
 
  private:
   struct Look;  // everything in the state directory at one time
-  explicit Registry(StateDir state) : state_(std::move(state)) {}
   Result<Look> look();
   void sweep(Look& look);
   Result<PartitionInfo> admit(const CreateRequest& request, uid_t owner);
