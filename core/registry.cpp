@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <ctime>
 #include <tuple>
@@ -11,6 +12,7 @@
 #include "core/partition_files.hpp"
 #include "core/registry_lock.hpp"
 #include "core/text.hpp"
+#include "core/ticket.hpp"
 #include "core/users.hpp"
 
 namespace chronos {
@@ -59,6 +61,7 @@ PartitionInfo describe(const Grant& grant, const LedgerUse& use, PartitionState 
   info.creator = grant.creator;
   info.pid = grant.creator_pid;
   info.state = state;
+  info.held = grant.held;
   info.processes = use.processes;
   return info;
 }
@@ -126,6 +129,9 @@ struct Registry::Look {
   std::vector<Entry> entries;  // oldest first
 };
 
+// How long those in line may take over their turn before others go first.
+constexpr std::chrono::seconds kTurn{1};
+
 Result<Registry> Registry::open() {
   auto state = StateDir::open_or_make();
   if (!state) {
@@ -192,6 +198,7 @@ void Registry::sweep(Look& look) {
   for (const FileName& name : look.names) {
     if (name.uid != me && me != 0) continue;
     const bool orphan = name.kind == FileKind::kTemporary ||
+                        (name.kind == FileKind::kTicket && !is_waiting(state_, name)) ||
                         (name.kind == FileKind::kLedger &&
                          !std::binary_search(granted.begin(), granted.end(), name.token));
     if (orphan) remove_file(state_, name);
@@ -204,7 +211,8 @@ void Registry::sweep(Look& look) {
   }
 }
 
-Result<PartitionInfo> Registry::create(const CreateRequest& request) {
+// Everything that can be judged without a look. The owner of the partition to be.
+Result<uid_t> Registry::check(const CreateRequest& request) {
   const uid_t me = ::geteuid();
   const uid_t owner = request.owner.value_or(me);
   if (owner != me && me != 0) {
@@ -224,12 +232,53 @@ Result<PartitionInfo> Registry::create(const CreateRequest& request) {
       request.memory.on(request.device.total_bytes) == 0) {
     return fail(ErrorCode::kInvalid, "invalid memory: the share is less than a byte of the device");
   }
-  auto lock = RegistryLock::acquire(state_);
-  if (!lock) return pass_on(lock);
-  return admit(request, owner);
+  return owner;
 }
 
-Result<PartitionInfo> Registry::admit(const CreateRequest& request, uid_t owner) {
+Result<PartitionInfo> Registry::create(const CreateRequest& request) {
+  auto owner = check(request);
+  if (!owner) return pass_on(owner);
+  const auto until = std::chrono::steady_clock::now() + kTurn;
+  for (;;) {
+    Line line;
+    line.overtake = std::chrono::steady_clock::now() >= until;
+    {
+      auto lock = RegistryLock::acquire(state_);
+      if (!lock) return pass_on(lock);
+      auto made = admit(request, *owner, line);
+      if (made || !line.held_back) return made;
+    }
+    // Somebody in line is about to take what is free: let them.
+    timespec pause{0, 5'000'000};
+    ::nanosleep(&pause, nullptr);
+  }
+}
+
+// Whoever asks without waiting must not take what others stand in line for.
+std::optional<Error> Registry::turn_of_another(const Look& look, const CreateRequest& request,
+                                               std::uint64_t available, Line& line) const {
+  const std::uint64_t bytes = request.memory.on(request.device.total_bytes);
+  for (const Waiting& waiting : read_tickets(state_, look.names)) {
+    auto same = [&](const FileName& file) { return file.token == waiting.file.token; };
+    if (waiting.device_key != request.device.key ||
+        (line.ahead != nullptr && std::none_of(line.ahead->begin(), line.ahead->end(), same)) ||
+        waiting.bytes > request.device.total_bytes) {
+      continue;
+    }
+    const bool could_go_on = waiting.bytes <= available;
+    if (could_go_on && line.overtake) continue;
+    line.held_back = could_go_on;
+    return Error{ErrorCode::kNoCapacity,
+                 fmt::format("Not enough available memory on device {}", request.device.index),
+                 fmt::format("asked {}, available {}, but {} waits in line for {}; --wait joins "
+                             "the line",
+                             format_bytes(bytes), format_bytes(available),
+                             user_name(waiting.file.uid), format_bytes(waiting.bytes))};
+  }
+  return std::nullopt;
+}
+
+Result<PartitionInfo> Registry::admit(const CreateRequest& request, uid_t owner, Line& line) {
   auto seen = look();
   if (!seen) return pass_on(seen);
   sweep(*seen);
@@ -255,6 +304,9 @@ Result<PartitionInfo> Registry::admit(const CreateRequest& request, uid_t owner)
                             "and until when",
                             format_bytes(bytes), format_bytes(use.available_bytes),
                             format_bytes(device.total_bytes)));
+  }
+  if (auto error = turn_of_another(*seen, request, use.available_bytes, line)) {
+    return tl::unexpected<Error>(std::move(*error));
   }
   auto number = next_number(state_, seen->names);
   if (!number) return pass_on(number);

@@ -9,6 +9,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -21,6 +22,8 @@
 #include "core/units.hpp"
 
 namespace chronos {
+
+struct FileName;  // core/partition_files.hpp
 
 struct CreateRequest {
   Device device;
@@ -55,6 +58,7 @@ struct PartitionInfo {
   uid_t owner = 0, creator = 0;
   pid_t pid = 0;  // of the process that created it
   PartitionState state = PartitionState::kActive;
+  bool held = false;                  // ends with the process that made it
   std::vector<ProcessUse> processes;  // those that hold memory now
 
   // What CHRONOS_PARTITION holds for children: the id and the token ("p1@0123..."), which no later
@@ -72,6 +76,20 @@ struct DeviceUse {
   double available_percent(std::uint64_t total) const;
 };
 
+// How a request that waits stands.
+struct WaitState {
+  std::size_t ahead = 0;  // requests in line before this one
+  std::uint64_t asked_bytes = 0, available_bytes = 0;
+  // The partition of that device whose time is up first; none: nothing is reserved there.
+  std::optional<PartitionInfo> next_to_end;
+};
+
+struct WaitOptions {
+  std::optional<std::uint64_t> timeout_ns;          // none: for ever
+  int cancel_fd = -1;                               // gives up when this can be read
+  std::function<void(const WaitState&)> on_change;  // called in the waiting thread
+};
+
 class Registry {
  public:
   // Errors: kSystem.
@@ -85,6 +103,11 @@ class Registry {
   // enough available memory on device N"), kNameInUse, kPermission (owner is another user and the
   // caller is not root), kFull, kBusy, kSystem.
   Result<PartitionInfo> create(const CreateRequest& request);
+
+  // As create(), but waits in line until there is room: first come, first served, for each device.
+  // Wakes when somebody frees memory, leaves, or their time is up. Errors: as create(); kNoCapacity
+  // when the time is up or the device is too small, kCancelled.
+  Result<PartitionInfo> create_when_free(const CreateRequest& request, const WaitOptions& options);
 
   // Ends a partition by id, name or handle; the caller's own wins where several match. What its
   // processes still hold drains. Errors: kNotFound, kPermission, kBusy, kSystem.
@@ -107,7 +130,17 @@ class Registry {
   struct Look;  // everything in the state directory at one time
   Result<Look> look();
   void sweep(Look& look);
-  Result<PartitionInfo> admit(const CreateRequest& request, uid_t owner);
+  // What a request must leave to others. Without `ahead` everybody in line comes first.
+  struct Line {
+    const std::vector<FileName>* ahead = nullptr;
+    bool overtake = false;   // those who could have had their turn and did not take it
+    bool held_back = false;  // set: there was room, but it is somebody else's turn
+  };
+  static Result<uid_t> check(const CreateRequest& request);
+  Result<PartitionInfo> admit(const CreateRequest& request, uid_t owner, Line& line);
+  std::optional<Error> turn_of_another(const Look& look, const CreateRequest& request,
+                                       std::uint64_t available, Line& line) const;
+  class Wait;
 
   StateDir state_;
   std::vector<std::string> warnings_;
