@@ -26,7 +26,9 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 constexpr std::uint64_t kLookEvery = kNanosPerSecond;
-constexpr std::chrono::seconds kTurn{1};
+constexpr std::uint64_t kLookSoon = kNanosPerSecond / 1000;
+// Longer than those who look each second need to see that it is their turn.
+constexpr std::chrono::seconds kTurn{3};
 
 // The relative waits of this file count the time that the machine sleeps, as deadlines do.
 std::uint64_t now_ns() {
@@ -56,7 +58,7 @@ class Registry::Wait {
   void forget_those_gone();
   bool all_ahead_dawdle(std::uint64_t available);
   void report(const std::vector<PartitionInfo>& partitions, const DeviceUse& use);
-  Result<void> watch(bool first);
+  void watch(bool first);
   Result<void> arm(const std::vector<PartitionInfo>& partitions, bool first);
   Woken sleep();
   Error no_capacity(const std::string& why) const;
@@ -79,6 +81,9 @@ class Registry::Wait {
   UniqueFd watch_, timer_;
   std::optional<FileName> watched_;  // whose ticket `watch_` is on; none: on the directory
   std::optional<std::pair<std::size_t, std::string>> told_;
+  // Until the next look without an event. A dying process closes its files a moment before its
+  // locks are gone and it counts as dead: after an event we look again soon, then less often.
+  std::uint64_t pause_ns_ = kLookEvery;
 };
 
 Error Registry::Wait::no_capacity(const std::string& why) const {
@@ -146,23 +151,21 @@ Result<std::optional<PartitionInfo>> Registry::Wait::try_my_turn() {
 Result<std::optional<PartitionInfo>> Registry::Wait::look() {
   forget_those_gone();
   // Watched first, looked at second: what happens in between wakes us.
-  auto watching = watch(ahead_.empty());
-  if (!watching) return pass_on(watching);
+  watch(ahead_.empty());
   forget_those_gone();
-  if (ahead_.empty() && watched_) {
-    watching = watch(true);
-    if (!watching) return pass_on(watching);
-  }
+  if (ahead_.empty() && watched_) watch(true);
   auto partitions = registry_.list();
   if (!partitions) return pass_on(partitions);
   const DeviceUse use = use_of(request_.device, *partitions);
+  bool room_was_there = false;
   const bool my_turn = ahead_.empty() || all_ahead_dawdle(use.available_bytes);
   if (my_turn && bytes() <= use.available_bytes) {
     auto made = try_my_turn();
     if (!made || *made) return made;
+    room_was_there = true;
   }
   report(*partitions, use);
-  auto armed = arm(*partitions, ahead_.empty());
+  auto armed = arm(*partitions, ahead_.empty() && !room_was_there);
   if (!armed) return pass_on(armed);
   return std::optional<PartitionInfo>();
 }
@@ -188,14 +191,14 @@ void Registry::Wait::report(const std::vector<PartitionInfo>& partitions, const 
   options_.on_change(now);
 }
 
-Result<void> Registry::Wait::watch(bool first) {
+void Registry::Wait::watch(bool first) {
   std::optional<FileName> wanted;
   if (!first) wanted = ahead_.back().ticket.file;
-  if (watch_ && (wanted ? watched_ && watched_->token == wanted->token : !watched_)) return {};
+  if (watch_ && (wanted ? watched_ && watched_->token == wanted->token : !watched_)) return;
   watch_.reset(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
   watched_ = wanted;
   // A machine may have no watch left to give; the look each second is then all there is.
-  if (!watch_) return {};
+  if (!watch_) return;
   const std::string path = fmt::format("/proc/self/fd/{}{}{}", state().fd(), wanted ? "/" : "/.",
                                        wanted ? wanted->text() : "");
   constexpr std::uint32_t kTicket = IN_CLOSE_WRITE | IN_ATTRIB | IN_DELETE_SELF | IN_DONT_FOLLOW;
@@ -204,9 +207,10 @@ Result<void> Registry::Wait::watch(bool first) {
   if (::inotify_add_watch(watch_.get(), path.c_str(), wanted ? kTicket : kFolder) < 0) {
     // Without procfs by its path; a ticket that has just gone is noticed by the next look.
     const std::string plain = state().path() + (wanted ? "/" + wanted->text() : "");
-    ::inotify_add_watch(watch_.get(), plain.c_str(), wanted ? kTicket : kFolder);
+    if (::inotify_add_watch(watch_.get(), plain.c_str(), wanted ? kTicket : kFolder) < 0) {
+      watch_.reset();
+    }
   }
-  return {};
 }
 
 Result<void> Registry::Wait::arm(const std::vector<PartitionInfo>& partitions, bool first) {
@@ -222,7 +226,8 @@ Result<void> Registry::Wait::arm(const std::vector<PartitionInfo>& partitions, b
     silent = silent || partition.held || partition.state == PartitionState::kDraining;
     if (first && partition.state == PartitionState::kActive) at(now + partition.remaining_ns);
   }
-  if (!first || silent || !watch_) at(now + kLookEvery);
+  if (!first || silent || !watch_) at(now + pause_ns_);
+  pause_ns_ = std::min(2 * pause_ns_, kLookEvery);
   itimerspec when{};
   if (due) {
     const std::uint64_t ns = std::max(*due, std::uint64_t{1});
@@ -249,6 +254,7 @@ Registry::Wait::Woken Registry::Wait::sleep() {
       alignas(inotify_event) char buffer[4096];
       ssize_t got = 0;
       while ((got = ::read(watch_.get(), buffer, sizeof buffer)) > 0) {
+        pause_ns_ = kLookSoon;
         for (const char* event = buffer; event < buffer + got;) {
           const auto* header = reinterpret_cast<const inotify_event*>(event);
           // Those behind us come and go, counters move: only grants and ledgers make room.
