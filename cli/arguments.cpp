@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "core/text.hpp"
+#include "core/units.hpp"
 
 namespace chronos::cli {
 
@@ -83,6 +84,11 @@ CLI::Validator one_of(std::vector<std::string> choices) {
     return fmt::format("{} is none of {}", chronos::quoted(value), fmt::join(choices, ", "));
   };
   return CLI::Validator(check, "");
+}
+
+Result<std::uint64_t> parse_wait(const std::string& text) {
+  if (text == "0" || text == "0s") return 0;
+  return parse_duration(text);
 }
 
 std::string help_hint(std::string_view verb) { return fmt::format("see `chronos help {}`", verb); }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -37,6 +38,9 @@ class Arguments {
 
 // For an option with a few words to choose from.
 CLI::Validator one_of(std::vector<std::string> choices);
+
+// As parse_duration(), and "0" for no time at all. Nanoseconds. Errors: kInvalid.
+Result<std::uint64_t> parse_wait(const std::string& text);
 
 // "see `chronos help create`"
 std::string help_hint(std::string_view verb);

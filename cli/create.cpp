@@ -1,8 +1,15 @@
 #include <fmt/format.h>
+#include <signal.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <optional>
 
 #include "cli/arguments.hpp"
 #include "cli/devices.hpp"
 #include "cli/verbs.hpp"
+#include "core/posix.hpp"
 #include "core/report.hpp"
 #include "core/units.hpp"
 #include "core/users.hpp"
@@ -11,9 +18,90 @@ namespace chronos::cli {
 namespace {
 
 struct CreateArguments {
-  std::string device, memory, duration, user, name;
-  bool user_given = false, name_given = false;
+  std::string device, memory, duration, user, name, timeout;
+  bool user_given = false, name_given = false, wait = false;
 };
+
+// Signals that end a program, taken as a descriptor: who waits leaves the line properly. What the
+// caller ignores stays ignored.
+class EndingSignals {
+ public:
+  EndingSignals() {
+    sigemptyset(&set_);
+    for (int number : {SIGINT, SIGTERM, SIGHUP, SIGQUIT}) {
+      struct sigaction action {};
+      if (::sigaction(number, nullptr, &action) == 0 && action.sa_handler != SIG_IGN) {
+        sigaddset(&set_, number);
+      }
+    }
+    ::sigprocmask(SIG_BLOCK, &set_, &before_);
+    fd_.reset(::signalfd(-1, &set_, SFD_CLOEXEC | SFD_NONBLOCK));
+  }
+  ~EndingSignals() { ::sigprocmask(SIG_SETMASK, &before_, nullptr); }
+  EndingSignals(const EndingSignals&) = delete;
+  EndingSignals& operator=(const EndingSignals&) = delete;
+
+  int fd() const { return fd_.get(); }
+
+  // What came is let through: it ends this process as it would have without us.
+  void deliver() {
+    signalfd_siginfo came{};
+    if (::read(fd_.get(), &came, sizeof came) != sizeof came) return;
+    ::raise(static_cast<int>(came.ssi_signo));
+    ::sigprocmask(SIG_SETMASK, &before_, nullptr);
+  }
+
+ private:
+  sigset_t set_{}, before_{};
+  UniqueFd fd_;
+};
+
+void say_what_is_waited_for(int device, const WaitState& now) {
+  std::string line =
+      fmt::format("Waiting for {} on device {} ({} available)", format_bytes(now.asked_bytes),
+                  device, format_bytes(now.available_bytes));
+  if (now.ahead > 0) {
+    line += fmt::format(", behind {} other{} in line", now.ahead, now.ahead == 1 ? "" : "s");
+  } else if (now.next_to_end) {
+    line += fmt::format(
+        "; next, {} of {} ends in {}", printable(now.next_to_end->id),
+        printable(user_name(now.next_to_end->owner)),
+        format_duration(now.next_to_end->remaining_ns / kNanosPerSecond * kNanosPerSecond));
+  }
+  print_warning_line(line);
+}
+
+Result<PartitionInfo> wait_for_it(Registry& registry, const CreateRequest& request,
+                                  std::optional<std::uint64_t> timeout_ns) {
+  EndingSignals signals;
+  WaitOptions options;
+  options.timeout_ns = timeout_ns;
+  options.cancel_fd = signals.fd();
+  options.on_change = [&](const WaitState& now) {
+    say_what_is_waited_for(request.device.index, now);
+  };
+  Result<PartitionInfo> made = registry.create_when_free(request, options);
+  if (!made && made.error().code == ErrorCode::kCancelled) signals.deliver();
+  return made;
+}
+
+// `--wait` may stand alone or be followed by a time: without this, in `create --wait 0 0.5 1h` the
+// device would be taken for one.
+std::vector<std::string> settle_wait(std::vector<std::string> arguments) {
+  auto wait = std::find(arguments.begin(), arguments.end(), "--wait");
+  if (wait == arguments.end()) return arguments;
+  std::size_t words = 0;
+  for (std::size_t at = 0; at < arguments.size(); ++at) {
+    const std::string& word = arguments[at];
+    if (word == "--user" || word == "--name" || word == "--color") ++at;
+    if (word.empty() || word[0] != '-') ++words;
+  }
+  auto next = wait + 1;
+  const bool timed = words > 3 && next != arguments.end() && (next->empty() || (*next)[0] != '-');
+  *wait += "=" + (timed ? *next : std::string("forever"));
+  if (timed) arguments.erase(next);
+  return arguments;
+}
 
 // Everything that can be judged without looking at devices is judged first.
 Result<PartitionInfo> create(const CreateArguments& given) {
@@ -38,11 +126,19 @@ Result<PartitionInfo> create(const CreateArguments& given) {
     request.owner = *owner;
   }
 
+  std::optional<std::uint64_t> timeout_ns;
+  if (given.wait && given.timeout != "forever") {
+    Result<std::uint64_t> timeout = parse_wait(given.timeout);
+    if (!timeout) return pass_on(timeout);
+    timeout_ns = *timeout;
+  }
+
   Result<Registry> registry = Registry::open();
   if (!registry) return pass_on(registry);
   Result<Device> device = device_by_number(*registry, *number);
   if (!device) return pass_on(device);
   request.device = *device;
+  if (given.wait) return wait_for_it(*registry, request, timeout_ns);
   return registry->create(request);
 }
 
@@ -72,17 +168,22 @@ int create_verb(const Invocation& invocation) {
           ->type_name("USER");
   CLI::Option* name =
       app.add_option("--name", given.name, "A name instead of partition_N")->type_name("ID");
+  CLI::Option* wait =
+      app.add_option("--wait", given.timeout, "Wait in line for the memory, at most so long")
+          ->type_name("[T]");
   arguments.add_json();
   arguments.add_examples(
       "Examples:\n"
       "  chronos create 0 0.5 3600              half of device 0 for an hour\n"
       "  chronos create 0 4GiB 8h --name train  four GiB for eight hours, known as `train`\n"
+      "  chronos create 0 0.5 1h --wait 30m     wait in line, first come first served\n"
       "  sudo chronos create 0 0.3 8h --user alice\n"
       "\n"
       "Exit status: 0 created, 1 failed, 2 bad usage, 3 not enough memory is free.");
-  if (auto status = arguments.parse(invocation.arguments)) return *status;
+  if (auto status = arguments.parse(settle_wait(invocation.arguments))) return *status;
   given.user_given = user->count() > 0;
   given.name_given = name->count() > 0;
+  given.wait = wait->count() > 0;
 
   Result<PartitionInfo> partition = create(given);
   if (!partition) return report(partition.error());

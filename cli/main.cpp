@@ -23,7 +23,8 @@ constexpr std::array kVerbs = {
     Verb{"create", "<device> <memory> <duration> [--user U] [--name ID]",
          "reserve memory of a device for a time", create_verb},
     Verb{"list", "", "show the partitions of all users", list_verb},
-    Verb{"release", "<id>", "end a partition before its time is up", release_verb},
+    Verb{"release", "<id> | --user U | --all", "end partitions before their time is up",
+         release_verb},
     Verb{"extend", "<id> <duration>", "move the end of a partition further away", extend_verb},
     Verb{"resize", "<id> <memory> [--drain]", "change the limit of a partition", resize_verb},
     Verb{"stats", "[--refresh]", "show every device and its use", stats_verb},
@@ -33,6 +34,7 @@ constexpr std::array kVerbs = {
          doctor_verb},
     Verb{"policy", "check [file] | show [--user U]", "check the policy, or show what it allows",
          policy_verb},
+    Verb{"setup", "[--undo]", "make the state directory of this machine (root)", setup_verb},
 };
 
 std::string overview() {

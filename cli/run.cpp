@@ -48,12 +48,6 @@ std::uint64_t boottime_ns() {
          static_cast<std::uint64_t>(now.tv_nsec);
 }
 
-// As parse_duration(), and "0".
-Result<std::uint64_t> parse_wait(const std::string& text) {
-  if (text == "0" || text == "0s") return 0;
-  return parse_duration(text);
-}
-
 // Options stand above what the policy files say.
 Result<ExpiryPolicy> parse_policy(const RunArguments& given) {
   const Policy files = Policy::load();

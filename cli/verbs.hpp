@@ -25,5 +25,6 @@ int available_verb(const Invocation& invocation);
 int run_verb(const Invocation& invocation);
 int doctor_verb(const Invocation& invocation);
 int policy_verb(const Invocation& invocation);
+int setup_verb(const Invocation& invocation);
 
 }  // namespace chronos::cli

@@ -151,6 +151,15 @@ Attachment::Outcome Attachment::charge(std::uint64_t size) {
 void Attachment::credit(std::uint64_t size) {
   const std::uint64_t slot = slot_.load(std::memory_order_acquire);
   if (slot != 0) ledger_.credit(unpack(slot), size);
+  if (terms_.ended->load(std::memory_order_relaxed) != 0 || ledger_.ended()) tell_who_waits();
+}
+
+// Stores through a mapping make no event, but somebody in line may be waiting for these bytes.
+void Attachment::tell_who_waits() const {
+  const int saved = errno;
+  const std::string path = directory_ + "/" + ledger_name_;
+  ::utimensat(AT_FDCWD, path.c_str(), nullptr, AT_SYMLINK_NOFOLLOW);
+  errno = saved;
 }
 
 unsigned Attachment::sharers() const {

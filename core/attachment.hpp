@@ -65,6 +65,7 @@ class Attachment {
   UniqueFd open_ledger(int flags) const;
   bool is_ledger(int fd) const;
   const char* claim();
+  void tell_who_waits() const;
   bool reclaim();
 
   const Grant grant_;

@@ -12,12 +12,13 @@
 #include <memory>
 
 #include "core/slot_judge.hpp"
+#include "core/space.hpp"
 
 namespace chronos {
 namespace {
 
 constexpr std::string_view kPrefix = "chronos.";
-constexpr std::array<std::string_view, 4> kKinds = {"grant", "ledger", "counter", "tmp"};
+constexpr std::array<std::string_view, 5> kKinds = {"grant", "ledger", "counter", "tmp", "ticket"};
 // A stranger's counter may push the numbers up, but not to the end of them.
 constexpr std::uint64_t kHighestForeignNumber = 1'000'000'000;
 
@@ -34,9 +35,7 @@ std::string_view bytes_of(const T& object) {
 Error cannot(const char* what, const StateDir& state, const FileName& name) {
   int saved = errno;
   ErrorCode code = saved == ENOSPC || saved == EDQUOT ? ErrorCode::kFull : ErrorCode::kSystem;
-  std::string hint = code == ErrorCode::kFull
-                         ? "free space there, or name another folder in CHRONOS_STATE_DIR"
-                         : "";
+  std::string hint = code == ErrorCode::kFull ? remedy_for_full(state) : "";
   return {code,
           fmt::format("cannot {} {}/{}: {}", what, state.path(), name.text(), errno_text(saved)),
           hint};
@@ -200,6 +199,7 @@ Result<LedgerUse> read_ledger(const StateDir& state, const Grant& grant) {
   use.peak_bytes = std::min(header.peak.load(), std::max(most, grant.device_total_bytes));
   use.refusals = header.refusals.load();
   const uid_t reader = ::geteuid();
+  const std::uint64_t here = this_process().pid_namespace;
   const bool hostile = grant.owner != reader && grant.owner != 0;
   KernelJudge judge(fd->get(), hostile ? std::optional(grant.owner) : std::nullopt);
   Ledger ledger(layout.get());
@@ -211,7 +211,8 @@ Result<LedgerUse> read_ledger(const StateDir& state, const Grant& grant) {
     const auto bytes = std::min(BytesWord::unpack(layout->slots[i].bytes.load()).bytes, most);
     if (bytes == 0) continue;
     sum += bytes;
-    use.processes.push_back({static_cast<pid_t>(slot_owner.pid), bytes});
+    use.processes.push_back(
+        {static_cast<pid_t>(slot_owner.pid), bytes, layout->slots[i].pid_namespace.load() == here});
   }
   use.used_bytes = std::min(sum, most);
   return use;

@@ -18,7 +18,7 @@
 namespace chronos {
 
 // chronos.<owner's uid>.<token>.<kind>
-enum class FileKind { kGrant, kLedger, kCounter, kTemporary };
+enum class FileKind { kGrant, kLedger, kCounter, kTemporary, kTicket };
 
 struct FileName {
   uid_t uid = 0;

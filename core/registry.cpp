@@ -3,11 +3,15 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
+#include <ctime>
 
 #include "core/clock.hpp"
 #include "core/partition_files.hpp"
 #include "core/registry_lock.hpp"
 #include "core/registry_look.hpp"
+#include "core/ticket.hpp"
+#include "core/units.hpp"
 #include "core/users.hpp"
 
 namespace chronos {
@@ -40,6 +44,9 @@ Result<std::uint64_t> next_number(const StateDir& state, const std::vector<FileN
 
 }  // namespace
 
+// How long those in line may take over their turn before others go first.
+constexpr std::chrono::seconds kTurn{1};
+
 Result<Registry> Registry::open() {
   auto state = StateDir::open_or_make();
   if (!state) {
@@ -49,7 +56,8 @@ Result<Registry> Registry::open() {
   return Registry(std::move(*state));
 }
 
-Result<PartitionInfo> Registry::create(const CreateRequest& request) {
+// Everything that can be judged without a look. The owner of the partition to be.
+Result<uid_t> Registry::check(const CreateRequest& request) {
   const uid_t me = ::geteuid();
   const uid_t owner = request.owner.value_or(me);
   if (owner != me && me != 0) {
@@ -69,12 +77,51 @@ Result<PartitionInfo> Registry::create(const CreateRequest& request) {
       request.memory.on(request.device.total_bytes) == 0) {
     return fail(ErrorCode::kInvalid, "invalid memory: the share is less than a byte of the device");
   }
-  auto lock = RegistryLock::acquire(state_);
-  if (!lock) return pass_on(lock);
-  return admit(request, owner);
+  return owner;
 }
 
-Result<PartitionInfo> Registry::admit(const CreateRequest& request, uid_t owner) {
+Result<PartitionInfo> Registry::create(const CreateRequest& request) {
+  auto owner = check(request);
+  if (!owner) return pass_on(owner);
+  const auto until = std::chrono::steady_clock::now() + kTurn;
+  for (;;) {
+    Line line;
+    line.overtake = std::chrono::steady_clock::now() >= until;
+    {
+      auto lock = RegistryLock::acquire(state_);
+      if (!lock) return pass_on(lock);
+      auto made = admit(request, *owner, line);
+      if (made || !line.held_back) return made;
+    }
+    // Somebody in line is about to take what is free: let them.
+    timespec pause{0, 5'000'000};
+    ::nanosleep(&pause, nullptr);
+  }
+}
+
+// Whoever asks without waiting must not take what others stand in line for.
+std::optional<Error> Registry::turn_of_another(const Look& look, const CreateRequest& request,
+                                               std::uint64_t available, Line& line) const {
+  if (line.is_first) return std::nullopt;
+  const std::uint64_t bytes = request.memory.on(request.device.total_bytes);
+  for (const Waiting& waiting : read_tickets(state_, look.names)) {
+    if (waiting.device_key != request.device.key || waiting.bytes > request.device.total_bytes) {
+      continue;
+    }
+    const bool could_go_on = waiting.bytes <= available;
+    if (could_go_on && line.overtake) continue;
+    line.held_back = could_go_on;
+    return Error{ErrorCode::kNoCapacity,
+                 fmt::format("Not enough available memory on device {}", request.device.index),
+                 fmt::format("asked {}, available {}, but {} waits in line for {}; --wait joins "
+                             "the line",
+                             format_bytes(bytes), format_bytes(available),
+                             user_name(waiting.file.uid), format_bytes(waiting.bytes))};
+  }
+  return std::nullopt;
+}
+
+Result<PartitionInfo> Registry::admit(const CreateRequest& request, uid_t owner, Line& line) {
   auto seen = look(&request.device);
   if (!seen) return pass_on(seen);
   sweep(*seen);
@@ -96,6 +143,10 @@ Result<PartitionInfo> Registry::admit(const CreateRequest& request, uid_t owner)
   if (!allowed) return pass_on(allowed);
   auto fits = check_capacity(device, bytes, partitions);
   if (!fits) return pass_on(fits);
+  const std::uint64_t available = use_of(device, partitions).available_bytes;
+  if (auto error = turn_of_another(*seen, request, available, line)) {
+    return tl::unexpected<Error>(std::move(*error));
+  }
   auto number = next_number(state_, seen->names);
   if (!number) return pass_on(number);
 

@@ -9,6 +9,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -37,6 +38,7 @@ const char* to_string(PartitionState state);  // "active", "draining"
 struct ProcessUse {
   pid_t pid = 0;
   std::uint64_t used_bytes = 0;
+  bool is_here = true;  // `pid` counts in the caller's own pid namespace
 };
 
 struct PartitionInfo {
@@ -56,6 +58,7 @@ struct PartitionInfo {
   uid_t owner = 0, creator = 0;
   pid_t pid = 0;  // of the process that created it
   PartitionState state = PartitionState::kActive;
+  bool held = false;                  // ends with the process that made it
   std::vector<ProcessUse> processes;  // those that hold memory now
 
   // What CHRONOS_PARTITION holds for children: the id and the token ("p1@0123..."), which no later
@@ -74,10 +77,26 @@ struct DeviceUse {
   double available_percent(std::uint64_t total) const;
 };
 
+// How a request that waits stands.
+struct WaitState {
+  std::size_t ahead = 0;  // requests in line before this one
+  std::uint64_t asked_bytes = 0, available_bytes = 0;
+  // The partition of that device whose time is up first; none: nothing is reserved there.
+  std::optional<PartitionInfo> next_to_end;
+};
+
+struct WaitOptions {
+  std::optional<std::uint64_t> timeout_ns;          // none: for ever
+  int cancel_fd = -1;                               // gives up when this can be read
+  std::function<void(const WaitState&)> on_change;  // called in the waiting thread
+};
+
 class Registry {
  public:
   // Errors: kSystem.
   static Result<Registry> open();
+  // The registry in a directory of the caller's choice.
+  explicit Registry(StateDir state) : state_(std::move(state)) {}
 
   const StateDir& state() const { return state_; }
 
@@ -85,6 +104,11 @@ class Registry {
   // enough available memory on device N"), kNameInUse, kPermission (owner is another user and the
   // caller is not root; the policy), kFull, kBusy, kSystem.
   Result<PartitionInfo> create(const CreateRequest& request);
+
+  // As create(), but waits in line until there is room: first come, first served, for each device.
+  // Wakes when somebody frees memory, leaves, or their time is up. Errors: as create(); kNoCapacity
+  // when the time is up or the device is too small, kCancelled.
+  Result<PartitionInfo> create_when_free(const CreateRequest& request, const WaitOptions& options);
 
   // Ends a partition by id, name or handle; the caller's own wins where several match. What its
   // processes still hold drains. Errors: kNotFound, kPermission, kBusy, kSystem.
@@ -119,12 +143,21 @@ class Registry {
   struct Entry;   // a partition as one look found it
   struct Look;    // everything in the state directory at one time
   struct Change;  // a partition that is being changed, and the lock
-  explicit Registry(StateDir state) : state_(std::move(state)) {}
   Result<Look> look(const Device* asked_for = nullptr);
   void sweep(Look& look);
   void forget_drained(const Entry& entry);
   Result<bool> put_away(const Entry& entry);
-  Result<PartitionInfo> admit(const CreateRequest& request, uid_t owner);
+  // What a request must leave to those in line.
+  struct Line {
+    bool is_first = false;   // whose turn it is: nothing
+    bool overtake = false;   // nothing to who could have had their turn and did not take it
+    bool held_back = false;  // set: there was room, but it is somebody else's turn
+  };
+  static Result<uid_t> check(const CreateRequest& request);
+  Result<PartitionInfo> admit(const CreateRequest& request, uid_t owner, Line& line);
+  std::optional<Error> turn_of_another(const Look& look, const CreateRequest& request,
+                                       std::uint64_t available, Line& line) const;
+  class Wait;
   Result<Change> begin_change(std::string_view id);
   static Result<void> check_terms(const Change& change, const Device& device,
                                   std::uint64_t limit_bytes, std::uint64_t duration_ns);

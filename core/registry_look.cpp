@@ -14,6 +14,7 @@
 #include "core/grant_writer.hpp"
 #include "core/registry_lock.hpp"
 #include "core/text.hpp"
+#include "core/ticket.hpp"
 #include "core/users.hpp"
 
 namespace chronos {
@@ -81,6 +82,7 @@ PartitionInfo describe(const Grant& grant, const LedgerUse& use, PartitionState 
   info.creator = grant.creator;
   info.pid = grant.creator_pid;
   info.state = state;
+  info.held = grant.held;
   info.processes = use.processes;
   return info;
 }
@@ -213,6 +215,7 @@ void Registry::sweep(Look& look) {
   for (const FileName& name : look.names) {
     if (name.uid != me && me != 0) continue;
     const bool orphan = name.kind == FileKind::kTemporary ||
+                        (name.kind == FileKind::kTicket && !is_waiting(state_, name)) ||
                         (name.kind == FileKind::kLedger &&
                          !std::binary_search(granted.begin(), granted.end(), name.token));
     if (orphan) remove_file(state_, name);

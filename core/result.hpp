@@ -20,6 +20,7 @@ enum class ErrorCode {
   kBusy,        // somebody holds the registry lock for too long
   kNoDevice,    // no OpenCL, no such device, or a driver that crashes or hangs
   kFull,        // no free slot in a partition, no space in the state directory
+  kCancelled,   // whoever asked has given up
   kSystem,      // a system call failed
   kInUse,       // programs hold more than that
 };

@@ -9,9 +9,6 @@
 namespace chronos {
 namespace {
 
-constexpr char kSystemDir[] = "/run/chronos";
-constexpr char kFallbackDir[] = "/dev/shm";
-
 UniqueFd open_directory(const char* path) {
   return UniqueFd(retry_eintr([&] { return ::open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC); }));
 }
@@ -53,15 +50,18 @@ Result<StateDir> StateDir::open(bool make) {
     return StateDir(std::move(fd), ::realpath(named, absolute) != nullptr ? absolute : named);
   }
   for (const char* path : {kSystemDir, kFallbackDir}) {
-    UniqueFd fd = open_directory(path);
-    if (fd) return StateDir(std::move(fd), path);
-    if (errno != ENOENT) {
-      return fail(ErrorCode::kSystem,
-                  std::string("cannot use the state directory ") + path + ": " + errno_text(errno));
-    }
+    auto state = open_at(path);
+    if (state || state.error().code != ErrorCode::kNotFound) return state;
   }
   return fail(ErrorCode::kNotFound, "there is neither /run/chronos nor /dev/shm",
               "mount a tmpfs on /dev/shm, or run `sudo chronos setup`");
+}
+
+Result<StateDir> StateDir::open_at(const char* path) {
+  UniqueFd fd = open_directory(path);
+  if (fd) return StateDir(std::move(fd), path);
+  return fail(errno == ENOENT ? ErrorCode::kNotFound : ErrorCode::kSystem,
+              std::string("cannot use the state directory ") + path + ": " + errno_text(errno));
 }
 
 }  // namespace chronos

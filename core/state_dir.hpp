@@ -17,6 +17,13 @@ class StateDir {
   // The same, but makes a missing directory that CHRONOS_STATE_DIR names (one level, mode 1777).
   static Result<StateDir> open_or_make();
 
+  // The directory `path` and no other. Errors: kNotFound (it is not there), kSystem.
+  static Result<StateDir> open_at(const char* path);
+
+  // Root's own, made by `chronos setup`, and what is used where that is missing.
+  static constexpr char kSystemDir[] = "/run/chronos";
+  static constexpr char kFallbackDir[] = "/dev/shm";
+
   int fd() const { return fd_.get(); }
   const std::string& path() const { return path_; }
 

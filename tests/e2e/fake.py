@@ -20,10 +20,10 @@ GIB = 1 << 30
 class FakeDriver:
     """A configured fake driver in `folder`, for processes run with its `env`."""
 
-    def __init__(self, folder, **config):
+    def __init__(self, folder, library=LIBRARY, **config):
         self.folder = Path(folder)
         config.setdefault("witness", "witness")
-        self.variables = write_driver(self.folder, LIBRARY, config)
+        self.variables = write_driver(self.folder, library, config)
         self.env = {**os.environ, **self.variables}
         self.witness_path = self.folder / config["witness"]
 

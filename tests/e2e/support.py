@@ -73,6 +73,8 @@ def poll(what, condition, seconds=PATIENCE):
 class Box:
     """A state directory and an OpenCL environment of their own."""
 
+    command, shim, scripts = CHRONOS, SHIM, SCRIPTS
+
     def __init__(self, folder, variables, witness=None):
         self.folder = Path(folder)
         self.state = self.folder / "state"
@@ -81,14 +83,14 @@ class Box:
         drop = ("CHRONOS_PARTITION", "CHRONOS_CONFIG", "CHRONOS_LOG", "CHRONOS_LIFETIME",
                 "LD_PRELOAD", "OPENCL_LAYERS", "OCL_ICD_VENDORS")
         self.env = {name: value for name, value in os.environ.items() if name not in drop}
-        self.env.update(variables, CHRONOS_STATE_DIR=str(self.state), PYTHONPATH=str(SCRIPTS),
+        self.env.update(variables, CHRONOS_STATE_DIR=str(self.state), PYTHONPATH=str(self.scripts),
                         POCL_CACHE_DIR=str(self.folder / "pocl"), PYOPENCL_NO_CACHE="1")
 
     # --- the command ------------------------------------------------------------------------
 
     def chronos(self, *arguments, status=0, **options):
         options.setdefault("env", self.env)
-        result = subprocess.run([str(CHRONOS), *map(str, arguments)], text=True,
+        result = subprocess.run([str(self.command), *map(str, arguments)], text=True,
                                 capture_output=True, timeout=PATIENCE, check=False, **options)
         if status is not None:
             assert result.returncode == status, result.stdout + result.stderr
@@ -123,11 +125,11 @@ class Box:
         env = {**self.env, **(variables or {})}
         command = [str(part) for part in command]
         if door == "run":
-            command = [str(CHRONOS), "run", "--partition", partition, "--", *command]
+            command = [str(self.command), "run", "--partition", partition, "--", *command]
         elif door in ("named", "owned"):
-            env["LD_PRELOAD"] = str(SHIM)
+            env["LD_PRELOAD"] = str(self.shim)
         elif door == "layers":
-            env["OPENCL_LAYERS"] = str(SHIM)
+            env["OPENCL_LAYERS"] = str(self.shim)
         if door == "named":
             env["CHRONOS_PARTITION"] = partition
         return command, env
@@ -173,9 +175,10 @@ class Session:
 
     def __init__(self, box, **options):
         Session.count += 1
+        self.box = box
         self.errors_path = box.folder / f"session{Session.count}.err"
         with open(self.errors_path, "w", encoding="utf-8") as errors:
-            self.process = box.start(PYTHON, SCRIPTS / "session.py", stderr=errors, **options)
+            self.process = box.start(PYTHON, box.scripts / "session.py", stderr=errors, **options)
         self.pid = self.process.pid
         self.answer()
 
@@ -198,7 +201,7 @@ class Session:
 
     def become_another(self):
         """exec into the same program anew."""
-        self.ask(f"become({PYTHON!r}, {str(SCRIPTS / 'session.py')!r})")
+        self.ask(f"become({PYTHON!r}, {str(self.box.scripts / 'session.py')!r})")
         self.answer()
 
     def errors(self):
@@ -215,9 +218,11 @@ class Session:
 
 
 class FakeBox(Box):
+    library = LIBRARY
+
     def __init__(self, folder, **config):
         config.setdefault("back_memory", False)
-        self.driver = FakeDriver(Path(folder) / "fake", **config)
+        self.driver = FakeDriver(Path(folder) / "fake", library=self.library, **config)
         super().__init__(folder, self.driver.variables)
 
     def witnessed(self):
