@@ -47,6 +47,8 @@ int code_of(ErrorCode code) {
       return CHRONOS_ERROR_SYSTEM;
     case ErrorCode::kInUse:
       return CHRONOS_ERROR_IN_USE;
+    case ErrorCode::kCancelled:
+      return CHRONOS_ERROR_CANCELLED;
   }
   return CHRONOS_ERROR_INTERNAL;
 }

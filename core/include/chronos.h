@@ -63,7 +63,8 @@ enum {
   CHRONOS_ERROR_SYSTEM = -11,     /* a system call failed */
   CHRONOS_ERROR_NO_MEMORY = -12,  /* this process is out of memory */
   CHRONOS_ERROR_INTERNAL = -13,   /* a defect in Chronos; please report it */
-  CHRONOS_ERROR_IN_USE = -14      /* programs hold more than that */
+  CHRONOS_ERROR_IN_USE = -14,     /* programs hold more than that */
+  CHRONOS_ERROR_CANCELLED = -15   /* whoever waited has given up */
 };
 
 typedef struct ChronosPartitioner* ChronosPartitionerHandle;

@@ -35,6 +35,7 @@ cl_mem CL_API_CALL from_surface(cl_context, cl_mem_flags flags, unsigned int*, c
 }
 
 struct TestDoor {
+  static constexpr DoorKind kKind = DoorKind::kLayer;
   static const Table& real(const void*) {
     static const Table table = [] {
       Table made{};
@@ -68,10 +69,10 @@ struct TestDoor {
 template <class Function>
 Function hook(const char* name, Function) {
   for (const HookedEntry& entry : kHookedEntries<TestDoor>) {
-    if (std::string(name) == entry.name) return reinterpret_cast<Function>(entry.hook);
+    if (std::string(name) == entry.name) return reinterpret_cast<Function>(entry.hook());
   }
   for (const HookedExtension& extension : kHookedExtensions<TestDoor>) {
-    if (std::string(name) == extension.name) return reinterpret_cast<Function>(extension.hook);
+    if (std::string(name) == extension.name) return reinterpret_cast<Function>(extension.hook());
   }
   FAIL(name << " is not hooked");
   return nullptr;
