@@ -100,8 +100,11 @@ std::string Mutator::binary(std::string_view valid, const std::vector<Field>& fi
 std::string Mutator::text(std::string_view valid, const std::vector<std::string>& words) {
   if (chance(3)) return noise(2 * valid.size());
   std::string bytes(valid);
-  for (std::uint64_t count = 1 + below(4); count > 0 && !bytes.empty(); --count) {
-    const std::size_t at = below(bytes.size());
+  for (std::uint64_t count = below(4); count > 0 && !bytes.empty(); --count) {
+    std::size_t at = below(bytes.size());
+    // Whole lines, so that what comes of it may make sense.
+    if (chance(50)) at = bytes.rfind('\n', at) + 1;
+    if (at >= bytes.size()) at = 0;
     const std::size_t length = below(std::min<std::size_t>(bytes.size() - at, 40)) + 1;
     switch (below(7)) {
       case 0:

@@ -237,6 +237,11 @@ class TicketReader final : public Reader {
   bool read(std::string_view bytes) override {
     prepare();
     Scene& s = scene();
+    // A listing may have swept it away: it was damaged.
+    if (::faccessat(s.state.fd(), file_->text().c_str(), F_OK, 0) != 0) {
+      ticket_.reset();
+      prepare();
+    }
     // In place: the lock on it is held.
     UniqueFd fd(::openat(s.state.fd(), file_->text().c_str(), O_RDWR | O_CLOEXEC));
     require(
