@@ -24,15 +24,15 @@ uid_t overflow_uid() {
   return uid;
 }
 
-// Without procfs it cannot be told, and nobody mounts a user namespace's /dev/shm by chance.
-std::string own_uid_map() {
+// None: without procfs it cannot be told. Empty: a user namespace that maps nobody.
+std::optional<std::string> own_uid_map() {
   std::string text;
-  return read_small_file("/proc/self/uid_map", text) ? text : std::string();
+  return read_small_file("/proc/self/uid_map", text) ? std::optional(text) : std::nullopt;
 }
 
 bool in_user_namespace() {
-  const std::string map = own_uid_map();
-  return !map.empty() && !is_initial_uid_map(map);
+  const auto map = own_uid_map();
+  return map && !is_initial_uid_map(*map);
 }
 
 std::optional<struct stat> stat_of(const StateDir& state, const FileName& name) {
@@ -90,7 +90,7 @@ bool owners_are_hidden(const StateDir& state) {
 }
 
 bool may_own_unseen(const std::vector<FileName>& names) {
-  const std::optional<uid_t> outer = outer_uid(own_uid_map(), ::geteuid());
+  const std::optional<uid_t> outer = outer_uid(own_uid_map().value_or(""), ::geteuid());
   return std::any_of(names.begin(), names.end(), [&](const FileName& name) {
     return name.kind == FileKind::kGrant && (!outer || name.uid == *outer);
   });

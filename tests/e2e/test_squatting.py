@@ -24,7 +24,7 @@ how = {"closed": lambda p: os.close(os.open(p, os.O_CREAT | os.O_WRONLY, 0)),
        "symlink": lambda p: os.symlink("/etc/passwd", p),
        "dangling": lambda p: os.symlink("/nonexistent/x", p),
        "directory": os.mkdir, "fifo": os.mkfifo,
-       "sparse": lambda p: os.truncate(open(p, "w").fileno(), 8 << 30)}[sys.argv[1]]
+       "sparse": lambda p: (open(p, "w").close(), os.truncate(p, 8 << 30))}[sys.argv[1]]
 for path in sys.argv[2:]:
     how(path)
 """
