@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from people import lab, make_lab, needs_root, reachable_build, users  # noqa: F401
-from support import MIB, PATIENCE, PYTHON, REFUSED, built, poll
+from support import MIB, PATIENCE, POCL, PYTHON, REFUSED, built, poll
 from test_setup import Machine
 
 pytestmark = [built, needs_root]
@@ -182,7 +182,9 @@ def test_what_logind_will_do_is_said_once(lab):
 # --- who somebody is ----------------------------------------------------------------------------
 
 def test_the_effective_user_decides(lab):
-    machine = Machine(lab)  # the environment is not trusted where the two differ
+    if not POCL.exists():
+        pytest.skip("PoCL is not installed")  # the fake driver is named by the environment, which
+    machine = Machine(lab)                    # is not trusted where the two differ
 
     def acting(real, effective, *arguments, status=0):
         return machine.run("setpriv", f"--ruid={real}", f"--euid={effective}", "--clear-groups",
@@ -200,7 +202,7 @@ def test_the_effective_user_decides(lab):
         refused = acting(lab.bob.uid, lab.alice.uid, "release", "p1", status=1)
         assert refused.stderr == f"Permission denied: partition owned by {lab.bob.name}\n"
         # A real user of root's is no root.
-        refused = acting(0, lab.alice.uid, *create, "p2", "--user", lab.bob.name, status=1)
+        refused = acting(0, lab.alice.uid, "release", "--user", lab.bob.name, status=1)
         assert refused.stderr.startswith("Permission denied: only administrators")
         assert set(listed()) == {"p1"}
     finally:
