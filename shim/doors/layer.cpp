@@ -39,9 +39,9 @@ void open_door(void* const* target, unsigned count) {
               std::min(count, kTableEntries) * sizeof(void*));
   Slots& slots = layer_tables[Loader];
   std::copy_n(target, count, slots.begin());
-  for (const HookedEntry& entry : kHookedEntries<LayerDoor<Loader>>) {
+  for (const HookedEntry& entry : kHookedEntries) {
     if (entry.index < count && slots[entry.index] != nullptr) {
-      slots[entry.index] = entry.hook();
+      slots[entry.index] = hook_of<LayerDoor<Loader>>(entry.call);
     } else {
       trace::note(TraceNoteKind::kShortTable, entry.name);
     }

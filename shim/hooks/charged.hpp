@@ -41,8 +41,8 @@ cl_mem create_charged(const Table& real, cl_context context, std::uint64_t size,
   }
 
   Guard guard;
-  Receipt receipt;
-  if (!reserve(assignment, charged_first(assignment, size), receipt)) return refused(errcode_ret);
+  Receipt receipt = reserve(assignment, charged_first(assignment, size));
+  if (!receipt.is_charged()) return refused(errcode_ret);
   cl_int error = CL_SUCCESS;
   cl_mem object = create(&error);
   if (object == nullptr) {
@@ -122,12 +122,12 @@ void* allocate_charged(const Table& real, cl_context context, const Assignment* 
   }
 
   Guard guard;
-  Receipt receipt;
   auto refuse = [&]() -> void* {
     if (errcode_ret != nullptr) *errcode_ret = CL_OUT_OF_RESOURCES;
     return nullptr;
   };
-  if (!reserve(*assignment, charged_first(*assignment, size), receipt)) return refuse();
+  Receipt receipt = reserve(*assignment, charged_first(*assignment, size));
+  if (!receipt.is_charged()) return refuse();
   void* address = allocate();
   if (address == nullptr) {
     undo(receipt);
