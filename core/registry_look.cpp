@@ -142,7 +142,7 @@ Result<void> Registry::Look::may_have(uid_t owner, const Device& device, std::ui
 Result<Registry::Look> Registry::look(const Device* asked_for) {
   auto names = scan(state_);
   if (!names) return pass_on(names);
-  Look look{std::move(*names), {}, Policy::load()};
+  Look look{std::move(*names), {}, {}, Policy::load()};
   warnings_.clear();
   if (const PolicyProblem* problem = look.policy.problem()) {
     warnings_.push_back(
@@ -155,10 +155,14 @@ Result<Registry::Look> Registry::look(const Device* asked_for) {
     warnings_.push_back(fmt::format("ignored {}/{}: it {} (remove it if it stays)", state_.path(),
                                     name.text(), error.message));
   };
+  const auto is_grant = [](const FileName& name) { return name.kind == FileKind::kGrant; };
+  look.entries.reserve(
+      static_cast<std::size_t>(std::count_if(look.names.begin(), look.names.end(), is_grant)));
   for (const FileName& name : look.names) {
-    if (name.kind != FileKind::kGrant) continue;
+    if (!is_grant(name)) continue;
     auto grant = read_grant(state_, name);
     if (!grant) {
+      if (grant.error().code == ErrorCode::kExpired) look.expired.push_back(name);
       if (grant.error().code != ErrorCode::kNotFound) warn(name, name.kind, grant.error());
       continue;
     }
@@ -219,12 +223,11 @@ void Registry::sweep(Look& look) {
                         (name.kind == FileKind::kLedger &&
                          !std::binary_search(granted.begin(), granted.end(), name.token));
     if (orphan) remove_file(state_, name);
-    if (name.kind != FileKind::kGrant) continue;
-    auto grant = read_grant(state_, name);
-    if (!grant && grant.error().code == ErrorCode::kExpired) {  // of an earlier boot
-      remove_file(state_, name);
-      remove_file(state_, {name.uid, name.token, FileKind::kLedger});
-    }
+  }
+  for (const FileName& name : look.expired) {
+    if (name.uid != me && me != 0) continue;
+    remove_file(state_, name);
+    remove_file(state_, {name.uid, name.token, FileKind::kLedger});
   }
 }
 

@@ -58,9 +58,11 @@ std::mutex finding;
 
 // Read by assembly: where every caller's call goes, once that is known to be the same for all; null
 // until then.
-extern "C" __attribute__((
+extern "C" {
+__attribute__((
     visibility("hidden"))) constinit std::array<std::atomic<void*>, chronos::shim::kSymbols>
     chronos_symbol_shortcuts{};
+}
 
 namespace chronos::shim {
 namespace {
