@@ -56,7 +56,7 @@ void explain(const Attachment& attachment, std::uint64_t size, Attachment::Outco
 }
 
 // Empty: refused.
-inline Receipt charge(const Assignment& assignment, std::uint64_t size) {
+[[gnu::always_inline]] inline Receipt charge(const Assignment& assignment, std::uint64_t size) {
   notice_fork();
   if (assignment.why != nullptr) {
     refuse_all(*assignment.why);
