@@ -155,7 +155,8 @@ class Registry {
   };
   static Result<uid_t> check(const CreateRequest& request);
   Result<PartitionInfo> admit(const CreateRequest& request, uid_t owner, Line& line);
-  std::optional<Error> turn_of_another(const Look& look, const CreateRequest& request,
+  // Who must come before whoever asks for `bytes`, where there are `available`.
+  std::optional<Error> turn_of_another(const Look& look, const Device& device, std::uint64_t bytes,
                                        std::uint64_t available, Line& line) const;
   class Wait;
   Result<Change> begin_change(std::string_view id);
