@@ -189,6 +189,11 @@ void patch(cl_platform_id platform) {
   auto* known = new Known{table, {}};
   std::memcpy(static_cast<void*>(&known->real), static_cast<const void*>(table),
               entries_since(version) * sizeof(void*));
+  if (is_tagged(known->real)) known->real.clGetPlatformIDs = nullptr;
+  if (!serves_hooks(known->real)) {
+    delete known;
+    return;
+  }
   // Before the first entry leads to a hook, the hook must find the real one.
   if (!keep(known)) {
     delete known;
@@ -272,7 +277,7 @@ struct ForPlatformWrapper {
     if (address == nullptr || platform == nullptr || name == nullptr) return address;
     std::lock_guard lock(patching);
     const Managed* made = managed_platform(platform, real.load());
-    if (made == nullptr) return address;
+    if (made == nullptr || !serves_hooks(made->known.real)) return address;
     for (const HookedEntry& entry : kHookedEntries<DriverDoor>) {
       if (std::strcmp(entry.name, name) != 0) continue;
       void* hook = hook_for(entry, made->known);

@@ -39,6 +39,7 @@ void open_door(void* const* target, unsigned count) {
               std::min(count, kTableEntries) * sizeof(void*));
   Slots& slots = layer_tables[Loader];
   std::copy_n(target, count, slots.begin());
+  if (!serves_hooks(LayerDoor<Loader>::target)) return;
   for (const HookedEntry& entry : kHookedEntries<LayerDoor<Loader>>) {
     if (entry.index < count && slots[entry.index] != nullptr) {
       slots[entry.index] = entry.hook();

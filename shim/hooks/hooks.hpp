@@ -108,6 +108,17 @@ struct HookedEntry {
   void* hook() const { return trace::on() ? traced : plain; }
 };
 
+// Whether `real` has what hooks call beside the function that each stands for, as every driver does
+// that means its functions to be used. What does not is left alone by every door.
+inline bool serves_hooks(const Table& real) {
+  return real.clGetPlatformInfo != nullptr && real.clGetDeviceIDs != nullptr &&
+         real.clGetDeviceInfo != nullptr && real.clCreateContext != nullptr &&
+         real.clGetContextInfo != nullptr && real.clGetCommandQueueInfo != nullptr &&
+         real.clGetMemObjectInfo != nullptr && real.clReleaseMemObject != nullptr &&
+         real.clGetProgramInfo != nullptr && real.clGetProgramBuildInfo != nullptr &&
+         real.clReleaseProgram != nullptr && real.clWaitForEvents != nullptr;
+}
+
 template <class Door>
 inline const HookedEntry kHookedEntries[] = {
 #define CHRONOS_ENTRY(name, since, ...)                                        \
