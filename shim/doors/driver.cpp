@@ -208,7 +208,8 @@ void patch(cl_platform_id platform) {
   }
   trace::door_opened(DoorKind::kDriver);
   for (const HookedEntry& entry : kHookedEntries<DriverDoor>) {
-    if (trace::on() && entry.since <= version && entries[entry.index] == nullptr) {
+    if (trace::on() && entry.since <= version && entries[entry.index] == nullptr &&
+        !is_optional(entry)) {
       trace::note(TraceNoteKind::kShortTable, entry.name);
     }
     if (entry.since > version || entries[entry.index] == nullptr) continue;

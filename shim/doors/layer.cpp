@@ -43,7 +43,7 @@ void open_door(void* const* target, unsigned count) {
   for (const HookedEntry& entry : kHookedEntries<LayerDoor<Loader>>) {
     if (entry.index < count && slots[entry.index] != nullptr) {
       slots[entry.index] = entry.hook();
-    } else {
+    } else if (!is_optional(entry)) {
       trace::note(TraceNoteKind::kShortTable, entry.name);
     }
   }
