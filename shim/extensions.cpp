@@ -91,7 +91,7 @@ void* real_extension(DoorId door, const Table& real, cl_context context, Extensi
 
 cl_context context_of(const Table& real, cl_command_queue queue) {
   cl_context context = nullptr;
-  if (queue != nullptr) {
+  if (queue != nullptr && real.clGetCommandQueueInfo != nullptr) {
     real.clGetCommandQueueInfo(queue, CL_QUEUE_CONTEXT, sizeof context, &context, nullptr);
   }
   return context;

@@ -2,6 +2,8 @@
 
 #include <atomic>
 
+#include "shim/trace.hpp"
+
 namespace chronos::shim {
 namespace {
 
@@ -25,6 +27,7 @@ void note_import(const Table& real, cl_mem object) {
   real.clGetMemObjectInfo(object, CL_MEM_SIZE, sizeof size, &size, nullptr);
   objects.fetch_add(1);
   bytes.fetch_add(size);
+  if (trace::on()) trace::imported(size);
 }
 
 bool detail::names_import(const cl_bitfield* properties) {

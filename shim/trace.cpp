@@ -204,6 +204,14 @@ void unassigned(std::uint64_t size) {
   row_of(*trace).unassigned_bytes.fetch_add(size);
 }
 
+void imported(std::uint64_t size) {
+  TraceLayout* trace = open_file();
+  if (trace == nullptr) return;
+  trace->imports.fetch_add(1);
+  trace->import_bytes.fetch_add(size);
+  note(TraceNoteKind::kImport, kNames[static_cast<std::size_t>(detail::current)]);
+}
+
 void note(TraceNoteKind kind, std::string_view text) {
   TraceLayout* trace = open_file();
   if (trace == nullptr) return;

@@ -197,6 +197,11 @@ void patch(cl_platform_id platform) {
   auto* known = new Known{table, {}, is_tagged(*table)};
   std::memcpy(static_cast<void*>(&known->real), static_cast<const void*>(table),
               entries_since(version) * sizeof(void*));
+  if (is_tagged(known->real)) known->real.clGetPlatformIDs = nullptr;
+  if (!serves_hooks(known->real)) {
+    delete known;
+    return;
+  }
   // Before the first entry leads to a hook, the hook must find the real one.
   if (!keep(known)) {
     delete known;
@@ -211,7 +216,8 @@ void patch(cl_platform_id platform) {
   }
   trace::door_opened(DoorKind::kDriver);
   for (const HookedEntry& entry : kHookedEntries) {
-    if (trace::on() && entry.since <= version && entries[entry.index] == nullptr) {
+    if (trace::on() && entry.since <= version && entries[entry.index] == nullptr &&
+        !is_optional(entry)) {
       trace::note(TraceNoteKind::kShortTable, entry.name);
     }
     if (entry.since > version || entries[entry.index] == nullptr) continue;
@@ -280,7 +286,7 @@ struct ForPlatformWrapper {
     if (address == nullptr || platform == nullptr || name == nullptr) return address;
     std::lock_guard lock(patching);
     const Managed* made = managed_platform(platform, real.load());
-    if (made == nullptr) return address;
+    if (made == nullptr || !serves_hooks(made->known.real)) return address;
     for (const HookedEntry& entry : kHookedEntries) {
       if (std::strcmp(entry.name, name) != 0) continue;
       void* hook = hook_for(entry, made->known);

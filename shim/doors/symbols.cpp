@@ -3,12 +3,15 @@
 #include <dlfcn.h>
 #include <elf.h>
 #include <link.h>
+#include <sys/auxv.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <iterator>
 #include <mutex>
 #include <string>
 #include <utility>
@@ -146,12 +149,29 @@ void call_straight(Provider& provider) {
   }
 }
 
-template <int Index>
-void fill(Provider& provider, void* handle) {
-  auto** entries = reinterpret_cast<void**>(&SymbolDoor<Index>::table);
+// A function that is not asked for here would be hooked and not be found.
+constexpr bool is_asked_for(std::size_t entry) {
+  constexpr std::size_t kAsked[] = {
+#define CHRONOS_TABLE(name) offsetof(Table, name),
+#include "shim/doors/table.def"
+  };
+  return std::find(std::begin(kAsked), std::end(kAsked), entry) != std::end(kAsked);
+}
+#define CHRONOS_ENTRY(name, ...) static_assert(is_asked_for(offsetof(Table, name)));
+#include "shim/entry_points.def"
+
+Table table_of(void* handle) {
+  Table table{};
+  auto** entries = reinterpret_cast<void**>(&table);
 #define CHRONOS_TABLE(name) \
   entries[offsetof(Table, name) / sizeof(void*)] = real_dlsym()(handle, #name);
 #include "shim/doors/table.def"
+  return table;
+}
+
+template <int Index>
+void fill(Provider& provider, void* handle, const Table& table) {
+  SymbolDoor<Index>::table = table;
   for (unsigned i = 0; i < kSymbols; ++i) {
     void* real = real_dlsym()(handle, kNames[i]);
     provider.real[i] = real;
@@ -169,9 +189,9 @@ void fill(Provider& provider, void* handle) {
 }
 
 template <int... Index>
-void fill(int provider, void* handle, std::integer_sequence<int, Index...>) {
+void fill(int provider, void* handle, const Table& table, std::integer_sequence<int, Index...>) {
   (void)((Index == provider &&
-          (fill<Index>(providers[static_cast<std::size_t>(Index)], handle), true)) ||
+          (fill<Index>(providers[static_cast<std::size_t>(Index)], handle, table), true)) ||
          ...);
 }
 
@@ -195,20 +215,22 @@ int provider_of(const void* function) {
   void* handle = ::dlopen(info.dli_fname, RTLD_LAZY | RTLD_NOLOAD);
   if (handle == nullptr) handle = ::dlopen(nullptr, RTLD_LAZY | RTLD_NOLOAD);
   if (handle == nullptr) return -1;
-  for (const char* name : {"clCreateContext", "clCreateBuffer", "clGetContextInfo",
-                           "clGetDeviceInfo", "clGetPlatformInfo", "clReleaseMemObject"}) {
-    void* found = real_dlsym()(handle, name);
-    if (found == nullptr || module_of(found) != info.dli_fbase) {
-      ::dlclose(handle);
-      return -1;
-    }
+  const Table table = table_of(handle);
+  const bool is_all = serves_hooks(table);
+  auto is_here = [&](auto* real) {
+    return module_of(reinterpret_cast<const void*>(real)) == info.dli_fbase;
+  };
+  if (!is_all || !is_here(table.clCreateContext) || !is_here(table.clGetContextInfo) ||
+      !is_here(table.clGetDeviceInfo) || !is_here(table.clReleaseMemObject)) {
+    ::dlclose(handle);
+    return -1;
   }
   std::lock_guard lock(finding);
   if (int known = find(); known >= 0) return known;
   for (int i = 0; i < kProviders; ++i) {
     Provider& provider = providers[static_cast<std::size_t>(i)];
     if (provider.module.load() != nullptr) continue;
-    fill(i, handle, Indices());
+    fill(i, handle, table, Indices());
     trace::door_opened(DoorKind::kSymbol);
     if (is_layered(info.dli_fbase)) call_straight(provider);
     provider.module.store(info.dli_fbase, std::memory_order_release);
@@ -300,6 +322,7 @@ void* find_target(unsigned symbol, std::uintptr_t address) {
   }
   std::lock_guard lock(finding);
   void* const target = providers[static_cast<std::size_t>(provider)].target[symbol].load();
+  if (target == nullptr) return real;
   if (next != nullptr) {
     chronos_symbol_shortcuts[symbol].store(target);
     return target;
@@ -331,9 +354,25 @@ void* handle_symbol(void* handle, const char* name) {
   if (real == nullptr || is_own(real)) return nullptr;
   if (symbol < kGetPlatforms) {
     const int provider = provider_of(real);
-    if (provider >= 0) return thunk_of(provider, symbol, Indices());
+    if (provider >= 0) {
+      const bool has =
+          providers[static_cast<std::size_t>(provider)].target[symbol].load() != nullptr;
+      return has ? thunk_of(provider, symbol, Indices()) : nullptr;
+    }
   }
   return driver_symbol(name, real);
+}
+
+std::string earlier_library() {
+  // Ours alone of the names that programs do not define themselves tells whether we are in order.
+  if (!is_own(real_dlsym()(RTLD_DEFAULT, "clDeinitLayer"))) return {};
+  void* first = real_dlsym()(RTLD_DEFAULT, "clCreateBuffer");
+  Dl_info info{};
+  if (first == nullptr || is_own(first) || ::dladdr(first, &info) == 0) return {};
+  // A program's own copy of a loader is reached by the other doors.
+  const bool is_program = module_of(reinterpret_cast<const void*>(::getauxval(AT_PHDR))) ==
+                          static_cast<const void*>(info.dli_fbase);
+  return is_program ? std::string() : std::string(info.dli_fname);
 }
 
 void is_reached_by_layer(const void* function) {

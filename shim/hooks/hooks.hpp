@@ -113,6 +113,27 @@ inline constexpr HookedEntry kHookedEntries[] = {
 #include "shim/entry_points.def"
 };
 
+// What is shared with GL and EGL stands in tables of drivers that have none of it as null.
+inline bool is_optional(const HookedEntry& entry) {
+  return std::strncmp(entry.name, "clCreateFrom", 12) == 0;
+}
+
+// Whether `real` has what hooks call beside the function that each stands for, as every library
+// does that means its functions to be used. What does not is left alone by every door.
+inline bool serves_hooks(const Table& real) {
+  const bool objects = real.clGetPlatformInfo != nullptr && real.clGetDeviceIDs != nullptr &&
+                       real.clGetDeviceInfo != nullptr && real.clCreateContext != nullptr &&
+                       real.clGetContextInfo != nullptr && real.clGetMemObjectInfo != nullptr &&
+                       real.clReleaseMemObject != nullptr;
+  const bool programs = real.clGetProgramInfo != nullptr && real.clGetProgramBuildInfo != nullptr &&
+                        real.clReleaseProgram != nullptr;
+  const bool has_programs = real.clCreateProgramWithSource != nullptr ||
+                            real.clCreateProgramWithBinary != nullptr ||
+                            real.clCreateProgramWithIL != nullptr ||
+                            real.clBuildProgram != nullptr || real.clLinkProgram != nullptr;
+  return objects && (programs || !has_programs);
+}
+
 struct HookedExtension {
   char name[48];
   Call call;
