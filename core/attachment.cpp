@@ -102,9 +102,12 @@ const char* Attachment::claim() {
   ledger_.reclaim(judge);
   for (std::size_t i = 0; i < kLedgerSlots; ++i) {
     const auto owner = OwnerWord::unpack(ledger_.layout().slots[i].owner.load());
-    if (owner.state != SlotState::kFree || !try_lock_slot(fd.get(), i)) continue;
+    if (owner.state != SlotState::kFree) continue;
+    // Whoever may read the file may read-lock it, and must not keep its owner out with that.
+    const bool locked = try_lock_slot(fd.get(), i);
+    if (!locked && judge.lock_is_held(i)) continue;
     SlotRef slot;
-    if (ledger_.claim_slot(i, self, slot)) {
+    if (ledger_.claim_slot(i, self, slot, locked)) {
       lock_fd_ = fd.release();
       slot_.store(pack(slot));
       return nullptr;

@@ -55,7 +55,7 @@ std::size_t Ledger::slots_in_use() const {
   return std::min<std::size_t>(layout_->header.slots_high.load(), kLedgerSlots);
 }
 
-bool Ledger::claim_slot(std::size_t index, const ProcessIdentity& self, SlotRef& out) {
+bool Ledger::claim_slot(std::size_t index, const ProcessIdentity& self, SlotRef& out, bool locked) {
   LedgerSlot& slot = layout_->slots[index];
   std::uint64_t word = slot.owner.load();
   OwnerWord owner = OwnerWord::unpack(word);
@@ -72,8 +72,9 @@ bool Ledger::claim_slot(std::size_t index, const ProcessIdentity& self, SlotRef&
   if (!slot.owner.compare_exchange_strong(word, claiming.pack())) return false;
   // Compare-and-swap, because a claimer that was delayed here and judged dead must not write over
   // the identity of the next one.
+  const std::uint64_t space = self.pid_namespace | (locked ? 0 : kClaimedUnlocked);
   if (!slot.start_ticks.compare_exchange_strong(start_before, self.start_ticks) ||
-      !slot.pid_namespace.compare_exchange_strong(namespace_before, self.pid_namespace)) {
+      !slot.pid_namespace.compare_exchange_strong(namespace_before, space)) {
     return false;
   }
   OwnerWord live = claiming;
@@ -178,8 +179,8 @@ bool Ledger::is_dead(std::size_t index, OwnerWord owner, SlotJudge& judge) const
   switch (judge.owner_lives(identity)) {
     case Liveness::kDead:  // even if a forked child still has the lock's descriptor
       return true;
-    case Liveness::kUnknown:  // another pid namespace: only the lock tells
-      return !judge.lock_is_held(index);
+    case Liveness::kUnknown:  // another pid namespace: only the lock tells, if that
+      return (slot.pid_namespace.load() & kClaimedUnlocked) == 0 && !judge.lock_is_held(index);
     case Liveness::kAlive:
       break;
   }

@@ -213,19 +213,25 @@ Result<LedgerUse> read_ledger(const StateDir& state, const Grant& grant) {
     if (bytes == 0) continue;
     sum += bytes;
     use.processes.push_back(
-        {static_cast<pid_t>(slot_owner.pid), bytes, layout->slots[i].pid_namespace.load() == here});
+        {static_cast<pid_t>(slot_owner.pid), bytes,
+         static_cast<std::uint32_t>(layout->slots[i].pid_namespace.load()) == here});
   }
   use.used_bytes = std::min(sum, most);
   return use;
 }
 
 Result<void> make_file(const StateDir& state, const FileName& name, std::size_t size,
-                       std::string_view head, uid_t owner) {
+                       std::string_view head, uid_t owner, UniqueFd* locked) {
   const std::string final_name = name.text();
+  auto lock = [&](int fd) { return locked == nullptr || try_lock_slot(fd, 0); };
   UniqueFd fd(
       retry_eintr([&] { return ::openat(state.fd(), ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0644); }));
   if (fd) {
-    if (fill(fd.get(), size, head, owner) && link_into(state, fd.get(), final_name)) return {};
+    if (fill(fd.get(), size, head, owner) && lock(fd.get()) &&
+        link_into(state, fd.get(), final_name)) {
+      if (locked != nullptr) *locked = std::move(fd);
+      return {};
+    }
     if (errno != ENOENT && errno != EPERM && errno != EOPNOTSUPP) {
       return tl::unexpected<Error>(cannot("make", state, name));
     }
@@ -237,13 +243,14 @@ Result<void> make_file(const StateDir& state, const FileName& name, std::size_t 
   fd.reset(::openat(state.fd(), temporary.text().c_str(),
                     O_CREAT | O_EXCL | O_NOFOLLOW | O_RDWR | O_CLOEXEC, 0644));
   if (!fd) return tl::unexpected<Error>(cannot("make", state, name));
-  if (!fill(fd.get(), size, head, owner) ||
+  if (!lock(fd.get()) || !fill(fd.get(), size, head, owner) ||
       ::renameat2(state.fd(), temporary.text().c_str(), state.fd(), final_name.c_str(),
                   RENAME_NOREPLACE) != 0) {
     Error error = cannot("make", state, name);
     remove_file(state, temporary);
     return tl::unexpected<Error>(std::move(error));
   }
+  if (locked != nullptr) *locked = std::move(fd);
   return {};
 }
 

@@ -1,6 +1,8 @@
 // What one look into the state directory found; shared by the parts of the registry.
 #pragma once
 
+#include <unistd.h>
+
 #include <string_view>
 #include <vector>
 
@@ -36,10 +38,11 @@ struct Registry::Look {
   // Errors: kNotFound, kInvalid (several are called so).
   Result<const Entry*> choose(std::string_view id) const;
 
-  // Whether the policy lets the caller give `owner` one partition more, of this size and for this
+  // Whether the policy lets `giver` give `owner` one partition more, of this size and for this
   // long since its birth; with `instead_of`, in the place of that one. Errors: kPermission.
   Result<void> may_have(uid_t owner, const Device& device, std::uint64_t bytes,
-                        std::uint64_t duration_ns, const Token* instead_of = nullptr) const;
+                        std::uint64_t duration_ns, const Token* instead_of = nullptr,
+                        uid_t giver = ::geteuid()) const;
 };
 
 tl::unexpected<Error> partition_not_found(std::string_view id);
