@@ -146,13 +146,11 @@ ChildCommand child_command(const RunArguments& given, const Scope& scope, const 
 }
 
 std::function<Standing()> look_at(Registry& registry, const PartitionInfo& partition) {
-  return [&registry, handle = partition.handle()]() -> Standing {
-    Result<PartitionInfo> now = registry.find(handle);
-    if (now && now->state == PartitionState::kActive) {
-      return {Standing::Kind::kActive, now->remaining_ns};
-    }
-    bool gone =
-        now || now.error().code == ErrorCode::kNotFound || now.error().code == ErrorCode::kExpired;
+  return [&registry, partition]() -> Standing {
+    Result<Registry::Standing> now = registry.standing(partition);
+    if (now && now->active) return {Standing::Kind::kActive, now->remaining_ns};
+    const bool gone =
+        now || now.error().code == ErrorCode::kNotFound || now.error().code == ErrorCode::kDamaged;
     return {gone ? Standing::Kind::kReleased : Standing::Kind::kUnknown, 0};
   };
 }

@@ -83,7 +83,7 @@ def test_programs_that_cannot_be_started(chronos, p1, program, status):
     (("--partition", "p1", "--device", 0, "true"), "--device excludes --partition"),
     (("--partition", "p1", "--on-expiry", "explode", "true"), "--on-expiry: 'explode' is none of"),
     (("--partition", "p1", "--grace", "soon", "true"), "invalid duration 'soon'"),
-    (("--partition", "p1", "--warn-before", "5m,", "true"), "invalid duration ''"),
+    (("--partition", "p1", "--warn-before", "5m,", "true"), "invalid duration"),
     (("--partition", "p1", "--warn-before", "5m,0", "true"), "invalid times '5m,0'"),
     (("--partition", "p1", "--on-expiry", "terminate", "--terminate-after", "-1", "true"),
      "invalid duration '-1'"),
