@@ -133,6 +133,15 @@ class Registry {
   // One partition as list() shows it. Errors: kNotFound, with the reason (never existed, released).
   Result<PartitionInfo> find(std::string_view id);
 
+  // Whether a partition that create(), list() or find() told of goes on, and how long; looks at its
+  // own files only. `processes` and the sums stay what they were. Errors: kNotFound (it is gone),
+  // kDamaged, kSystem.
+  struct Standing {
+    bool active = false;
+    std::uint64_t remaining_ns = 0;  // where active
+  };
+  Result<Standing> standing(const PartitionInfo& partition);
+
   // One line for each file of the caller's own that the last call could not use, and what to do.
   const std::vector<std::string>& warnings() const { return warnings_; }
 

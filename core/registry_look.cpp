@@ -88,6 +88,10 @@ PartitionInfo describe(const Grant& grant, const LedgerUse& use, PartitionState 
   return info;
 }
 
+bool is_abandoned(const Grant& grant, const LedgerUse& use) {
+  return grant.held && !use.any_live && liveness_of(grant.holder) == Liveness::kDead;
+}
+
 }  // namespace
 
 bool Registry::Entry::is_mine() const { return grant.owner == ::geteuid(); }
@@ -181,9 +185,7 @@ Result<Registry::Look> Registry::look(const Device* asked_for) {
     } else {
       continue;
     }
-    const bool abandoned = entry.grant.held && !entry.use.any_live &&
-                           liveness_of(entry.grant.holder) == Liveness::kDead;
-    entry.over = entry.over || entry.use.ended || abandoned;
+    entry.over = entry.over || entry.use.ended || is_abandoned(entry.grant, entry.use);
     look.entries.push_back(std::move(entry));
   }
   std::sort(look.entries.begin(), look.entries.end(), [](const Entry& a, const Entry& b) {
@@ -267,6 +269,23 @@ Result<PartitionInfo> Registry::find(std::string_view id) {
   }
   if (chosen == nullptr) return partition_not_found(id);
   return chosen->info();
+}
+
+Result<Registry::Standing> Registry::standing(const PartitionInfo& partition) {
+  auto name = FileName::parse(fmt::format("chronos.{}.{}.grant", partition.owner, partition.token));
+  if (!name) return partition_not_found(partition.id);
+  auto grant = read_grant(state_, *name);
+  if (!grant && grant.error().code == ErrorCode::kExpired) return partition_not_found(partition.id);
+  if (!grant) return pass_on(grant);
+  const Policy policy = Policy::load();
+  GrantClamp(policy, {}).clamp_deadline(*grant);
+  const std::uint64_t now = boot_now();
+  if (grant->ended || grant->deadline_ns <= now) return Standing{};
+  auto use = read_ledger(state_, *grant);
+  if (!use && use.error().code == ErrorCode::kNotFound) return partition_not_found(partition.id);
+  // A ledger that cannot be read ends nothing, as in look().
+  if (use && (use->ended || is_abandoned(*grant, *use))) return Standing{};
+  return Standing{true, grant->deadline_ns - now};
 }
 
 DeviceUse Registry::use_of(const Device& device, const std::vector<PartitionInfo>& partitions) {
