@@ -119,12 +119,12 @@ Result<PartitionInfo> Registry::create(const CreateRequest& request) {
 }
 
 // Whoever asks without waiting must not take what others stand in line for.
-std::optional<Error> Registry::turn_of_another(const Look& look, const CreateRequest& request,
-                                               std::uint64_t available, Line& line) const {
+std::optional<Error> Registry::turn_of_another(const Look& look, const Device& device,
+                                               std::uint64_t bytes, std::uint64_t available,
+                                               Line& line) const {
   if (line.is_first) return std::nullopt;
-  const std::uint64_t bytes = request.memory.on(request.device.total_bytes);
   for (const Waiting& waiting : read_tickets(state_, look.names)) {
-    if (waiting.device_key != request.device.key || waiting.bytes > request.device.total_bytes) {
+    if (waiting.device_key != device.key || waiting.bytes > device.total_bytes) {
       continue;
     }
     // Nobody can block a device with a ticket, written by hand, for what they may not have.
@@ -133,12 +133,14 @@ std::optional<Error> Registry::turn_of_another(const Look& look, const CreateReq
     const bool could_go_on = waiting.bytes <= available;
     if (could_go_on && line.overtake) continue;
     line.held_back = could_go_on;
-    return Error{ErrorCode::kNoCapacity,
-                 fmt::format("Not enough available memory on device {}", request.device.index),
-                 fmt::format("asked {}, available {}, but {} waits in line for {}; --wait joins "
-                             "the line",
-                             format_bytes(bytes), format_bytes(available),
-                             user_name(waiting.file.uid), format_bytes(waiting.bytes))};
+    return Error{
+        ErrorCode::kNoCapacity,
+        fmt::format("Not enough available memory on device {}", device.index),
+        fmt::format(
+            "asked {}, available {}, but {} waits in line for {}; `chronos create --wait` joins "
+            "the line",
+            format_bytes(bytes), format_bytes(available), user_name(waiting.file.uid),
+            format_bytes(waiting.bytes))};
   }
   return std::nullopt;
 }
@@ -166,7 +168,7 @@ Result<PartitionInfo> Registry::admit(const CreateRequest& request, uid_t owner,
   auto fits = check_capacity(device, bytes, partitions);
   if (!fits) return pass_on(fits);
   const std::uint64_t available = use_of(device, partitions).available_bytes;
-  if (auto error = turn_of_another(*seen, request, available, line)) {
+  if (auto error = turn_of_another(*seen, device, bytes, available, line)) {
     return tl::unexpected<Error>(std::move(*error));
   }
   std::vector<std::uint64_t> taken;

@@ -133,6 +133,15 @@ class Registry {
   // One partition as list() shows it. Errors: kNotFound, with the reason (never existed, released).
   Result<PartitionInfo> find(std::string_view id);
 
+  // Whether a partition that create(), list() or find() told of goes on, and how long; looks at its
+  // own files only. `processes` and the sums stay what they were. Errors: kNotFound (it is gone),
+  // kDamaged, kSystem.
+  struct Standing {
+    bool active = false;
+    std::uint64_t remaining_ns = 0;  // where active
+  };
+  Result<Standing> standing(const PartitionInfo& partition);
+
   // One line for each file of the caller's own that the last call could not use, and what to do.
   const std::vector<std::string>& warnings() const { return warnings_; }
 
@@ -159,7 +168,8 @@ class Registry {
   };
   Result<uid_t> check(const CreateRequest& request) const;
   Result<PartitionInfo> admit(const CreateRequest& request, uid_t owner, Line& line);
-  std::optional<Error> turn_of_another(const Look& look, const CreateRequest& request,
+  // Who must come before whoever asks for `bytes`, where there are `available`.
+  std::optional<Error> turn_of_another(const Look& look, const Device& device, std::uint64_t bytes,
                                        std::uint64_t available, Line& line) const;
   class Wait;
   Result<Change> begin_change(std::string_view id);

@@ -88,6 +88,10 @@ PartitionInfo describe(const Grant& grant, const LedgerUse& use, PartitionState 
   return info;
 }
 
+bool is_abandoned(const Grant& grant, const LedgerUse& use) {
+  return grant.held && !use.any_live && liveness_of(grant.holder) == Liveness::kDead;
+}
+
 }  // namespace
 
 bool Registry::Entry::is_mine() const { return grant.owner == ::geteuid(); }
@@ -149,7 +153,7 @@ Result<void> Registry::Look::may_have(uid_t owner, const Device& device, std::ui
 Result<Registry::Look> Registry::look(const Device* asked_for) {
   auto names = scan(state_);
   if (!names) return pass_on(names);
-  Look look{std::move(*names), {}, Policy::load()};
+  Look look{std::move(*names), {}, {}, Policy::load()};
   warnings_.clear();
   if (const PolicyProblem* problem = look.policy.problem()) {
     warnings_.push_back(
@@ -158,10 +162,14 @@ Result<Registry::Look> Registry::look(const Device* asked_for) {
   GrantClamp clamp(look.policy, devices_for(look.policy, state_, asked_for));
   PassedOver passed(state_);
   if (::geteuid() == 0) passed.add_squatters(look.names);
+  const auto is_grant = [](const FileName& name) { return name.kind == FileKind::kGrant; };
+  look.entries.reserve(
+      static_cast<std::size_t>(std::count_if(look.names.begin(), look.names.end(), is_grant)));
   for (const FileName& name : look.names) {
-    if (name.kind != FileKind::kGrant) continue;
+    if (!is_grant(name)) continue;
     auto grant = read_grant(state_, name);
     if (!grant) {
+      if (grant.error().code == ErrorCode::kExpired) look.expired.push_back(name);
       if (grant.error().code != ErrorCode::kNotFound) passed.add(name, grant.error());
       continue;
     }
@@ -177,9 +185,7 @@ Result<Registry::Look> Registry::look(const Device* asked_for) {
     } else {
       continue;
     }
-    const bool abandoned = entry.grant.held && !entry.use.any_live &&
-                           liveness_of(entry.grant.holder) == Liveness::kDead;
-    entry.over = entry.over || entry.use.ended || abandoned;
+    entry.over = entry.over || entry.use.ended || is_abandoned(entry.grant, entry.use);
     look.entries.push_back(std::move(entry));
   }
   std::sort(look.entries.begin(), look.entries.end(), [](const Entry& a, const Entry& b) {
@@ -223,12 +229,11 @@ void Registry::sweep(Look& look) {
                         (name.kind == FileKind::kLedger &&
                          !std::binary_search(granted.begin(), granted.end(), name.token));
     if (orphan) remove_file(state_, name);
-    if (name.kind != FileKind::kGrant) continue;
-    auto grant = read_grant(state_, name);
-    if (!grant && grant.error().code == ErrorCode::kExpired) {  // of an earlier boot
-      remove_file(state_, name);
-      remove_file(state_, {name.uid, name.token, FileKind::kLedger});
-    }
+  }
+  for (const FileName& name : look.expired) {
+    if (name.uid != me && me != 0) continue;
+    remove_file(state_, name);
+    remove_file(state_, {name.uid, name.token, FileKind::kLedger});
   }
 }
 
@@ -264,6 +269,23 @@ Result<PartitionInfo> Registry::find(std::string_view id) {
   }
   if (chosen == nullptr) return partition_not_found(id);
   return chosen->info();
+}
+
+Result<Registry::Standing> Registry::standing(const PartitionInfo& partition) {
+  auto name = FileName::parse(fmt::format("chronos.{}.{}.grant", partition.owner, partition.token));
+  if (!name) return partition_not_found(partition.id);
+  auto grant = read_grant(state_, *name);
+  if (!grant && grant.error().code == ErrorCode::kExpired) return partition_not_found(partition.id);
+  if (!grant) return pass_on(grant);
+  const Policy policy = Policy::load();
+  GrantClamp(policy, {}).clamp_deadline(*grant);
+  const std::uint64_t now = boot_now();
+  if (grant->ended || grant->deadline_ns <= now) return Standing{};
+  auto use = read_ledger(state_, *grant);
+  if (!use && use.error().code == ErrorCode::kNotFound) return partition_not_found(partition.id);
+  // A ledger that cannot be read ends nothing, as in look().
+  if (use && (use->ended || is_abandoned(*grant, *use))) return Standing{};
+  return Standing{true, grant->deadline_ns - now};
 }
 
 DeviceUse Registry::use_of(const Device& device, const std::vector<PartitionInfo>& partitions) {

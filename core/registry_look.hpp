@@ -30,7 +30,8 @@ struct Registry::Entry {
 
 struct Registry::Look {
   std::vector<FileName> names;
-  std::vector<Entry> entries;  // oldest first
+  std::vector<FileName> expired;  // grants of an earlier boot
+  std::vector<Entry> entries;     // oldest first
   Policy policy;
 
   // The active partition that `id` means; the caller's own wins where several match.
