@@ -92,13 +92,15 @@ Result<ProcessTrace> read_trace(int directory, const std::string& name) {
   trace.symbol_calls = layout->symbol_calls;
   trace.live_bytes = layout->live_bytes;
   trace.peak_bytes = layout->peak_bytes;
+  trace.imports = layout->imports;
+  trace.import_bytes = layout->import_bytes;
   for (std::size_t i = 0; i < layout->call_count; ++i) {
     TracedCall call = traced(layout->calls[i]);
     if (!call.is_silent()) trace.calls.push_back(std::move(call));
   }
   for (const TraceNote& note : layout->notes) {
     const std::uint32_t kind = note.kind;
-    if (note.state != 2 || kind == 0 || kind > static_cast<unsigned>(TraceNoteKind::kImport)) {
+    if (note.state != 2 || kind == 0 || kind > static_cast<unsigned>(TraceNoteKind::kEarlier)) {
       continue;
     }
     trace.notes.push_back({static_cast<TraceNoteKind>(kind), note.count, text_of(note.text)});

@@ -40,7 +40,8 @@ enum class TraceNoteKind : std::uint32_t {
   kDevice,         // a device that cannot be told from others, or is refused for another reason
   kShortTable,     // a driver's table ended before entries that are hooked elsewhere
   kReadOnlyTable,  // a driver's table could not be patched
-  kImport,         // an object of memory that is not OpenCL's own
+  kImport,         // a call that made objects of memory that is not OpenCL's own
+  kEarlier,        // a library that comes before the shim and defines OpenCL's functions
 };
 
 struct TraceNote {
@@ -72,6 +73,8 @@ struct TraceLayout {
 
   alignas(64) std::atomic<std::uint64_t> live_bytes;  // charged and not given back
   std::atomic<std::uint64_t> peak_bytes;
+  std::atomic<std::uint64_t> imports;  // objects of memory that is not OpenCL's own
+  std::atomic<std::uint64_t> import_bytes;
 
   alignas(64) TraceCall calls[kMaxTraceCalls];
   TraceNote notes[kMaxTraceNotes];
@@ -104,6 +107,7 @@ struct ProcessTrace {
   std::uint64_t layer_opened = 0, layer_calls = 0, drivers_patched = 0, driver_calls = 0;
   std::uint64_t symbols_opened = 0, symbol_calls = 0;
   std::uint64_t live_bytes = 0, peak_bytes = 0;
+  std::uint64_t imports = 0, import_bytes = 0;
   std::vector<TracedCall> calls;  // those that did something, in the shim's order
   std::vector<TracedNote> notes;
 };

@@ -11,7 +11,7 @@ namespace {
 constexpr std::size_t kExtensions = static_cast<std::size_t>(Extension::kCount);
 constexpr std::size_t kAnswers = 64;
 
-constexpr std::array<const char*, kExtensions> kNames = {
+constexpr char kNames[kExtensions][48] = {
 #define CHRONOS_EXTENSION(name, ...) #name,
 #define CHRONOS_ASKED(name, ...) #name,
 #include "shim/extensions.def"
@@ -91,7 +91,7 @@ void* real_extension(DoorId door, const Table& real, cl_context context, Extensi
 
 cl_context context_of(const Table& real, cl_command_queue queue) {
   cl_context context = nullptr;
-  if (queue != nullptr) {
+  if (queue != nullptr && real.clGetCommandQueueInfo != nullptr) {
     real.clGetCommandQueueInfo(queue, CL_QUEUE_CONTEXT, sizeof context, &context, nullptr);
   }
   return context;

@@ -2,6 +2,8 @@
 
 #include <atomic>
 
+#include "shim/trace.hpp"
+
 namespace chronos::shim {
 namespace {
 
@@ -25,10 +27,10 @@ void note_import(const Table& real, cl_mem object) {
   real.clGetMemObjectInfo(object, CL_MEM_SIZE, sizeof size, &size, nullptr);
   objects.fetch_add(1);
   bytes.fetch_add(size);
+  if (trace::on()) trace::imported(size);
 }
 
-bool is_import(const cl_bitfield* properties) {
-  if (properties == nullptr) return false;
+bool detail::names_import(const cl_bitfield* properties) {
   while (*properties != 0) {
     if (is_handle(*properties)) return true;
     if (*properties != kDeviceHandleList) {

@@ -87,7 +87,8 @@ void FreeBatch::give_back_at(const Table& real, cl_event event) {
     return;
   }
   // Nobody would tell us; `later` gives back.
-  if (real.clWaitForEvents(1, &event) != CL_SUCCESS) later->put_back();
+  if (real.clWaitForEvents == nullptr || real.clWaitForEvents(1, &event) != CL_SUCCESS)
+    later->put_back();
 }
 
 }  // namespace detail

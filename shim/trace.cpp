@@ -29,7 +29,7 @@ constexpr std::size_t kCalls = static_cast<std::size_t>(Call::kCount) + 1;
 static_assert(kCalls <= kMaxTraceCalls);
 
 // The last row is for what no entry point of the lists asked for.
-constexpr std::array<const char*, kCalls> kNames = {
+constexpr char kNames[kCalls][48] = {
 #define CHRONOS_ENTRY(name, ...) #name,
 #include "shim/entry_points.def"
 #define CHRONOS_EXTENSION(name, ...) #name,
@@ -202,6 +202,14 @@ void unassigned(std::uint64_t size) {
   if (trace == nullptr) return;
   row_of(*trace).unassigned.fetch_add(1);
   row_of(*trace).unassigned_bytes.fetch_add(size);
+}
+
+void imported(std::uint64_t size) {
+  TraceLayout* trace = open_file();
+  if (trace == nullptr) return;
+  trace->imports.fetch_add(1);
+  trace->import_bytes.fetch_add(size);
+  note(TraceNoteKind::kImport, kNames[static_cast<std::size_t>(detail::current)]);
 }
 
 void note(TraceNoteKind kind, std::string_view text) {

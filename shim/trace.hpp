@@ -45,6 +45,7 @@ void refused(std::uint64_t size);
 // What was admitted came to nothing, because the driver failed, or because the rest was refused.
 void undone(std::uint64_t size, bool by_driver);
 void unassigned(std::uint64_t size);  // asked for where no partition applies
+void imported(std::uint64_t size);
 void note(TraceNoteKind kind, std::string_view text);
 
 // A function that a program asked for by name and that is not hooked.

@@ -32,7 +32,13 @@ Uncovered told(const TracedNote& note) {
     case TraceNoteKind::kReadOnlyTable:
       return {"read_only_table", note.text + ": only the layer door reaches that driver"};
     case TraceNoteKind::kImport:
-      return {"import", note.text + ": memory that is not OpenCL's own is not counted"};
+      return {"import",
+              note.text + ": memory that is not OpenCL's own is counted apart, and not limited"};
+    case TraceNoteKind::kEarlier:
+      return {"earlier_library",
+              fmt::format("{} comes before the shim in LD_PRELOAD and defines OpenCL's functions: "
+                          "what is called there is not limited; name the shim first",
+                          note.text)};
     case TraceNoteKind::kNone:
       break;
   }
@@ -69,6 +75,8 @@ Json process_json(const ProcessTrace& process) {
       {"symbols", {{"opened", process.symbols_opened}, {"calls", process.symbol_calls}}}};
   json["peak_bytes"] = process.peak_bytes;
   json["left_bytes"] = process.live_bytes;
+  json["imports"] = process.imports;
+  json["import_bytes"] = process.import_bytes;
   json["calls"] = calls_json(process.calls);
   return json;
 }
@@ -95,6 +103,11 @@ Json doors_json(const std::vector<ProcessTrace>& processes) {
   return {{"layer", of(&ProcessTrace::layer_opened, &ProcessTrace::layer_calls)},
           {"driver", of(&ProcessTrace::drivers_patched, &ProcessTrace::driver_calls)},
           {"symbols", of(&ProcessTrace::symbols_opened, &ProcessTrace::symbol_calls)}};
+}
+
+Json imports_json(const std::vector<ProcessTrace>& processes) {
+  return {{"objects", sum(processes, [](const auto& p) { return p.imports; })},
+          {"bytes", sum(processes, [](const auto& p) { return p.import_bytes; })}};
 }
 
 std::string door_line(std::string_view name, const Json& door) {
@@ -160,12 +173,14 @@ std::vector<Uncovered> uncovered_of(const std::vector<ProcessTrace>& processes) 
   };
   for (const ProcessTrace& process : processes) {
     for (const TracedNote& note : process.notes) add(told(note));
-    if (process.layer_opened == 0) {
+    const bool is_seen =
+        process.layer_opened + process.drivers_patched + process.symbols_opened > 0;
+    if (process.layer_opened == 0 && is_seen) {
       add({"no_layer", fmt::format("{}: its loader opened no layer (an old or a bundled one); only "
                                    "the driver door holds there",
                                    base_name(process.program))});
     }
-    if (process.drivers_patched == 0) {
+    if (process.drivers_patched == 0 && is_seen) {
       add({"no_driver_door",
            fmt::format("{}: no driver was reached through dlsym; only the layer door holds there",
                        base_name(process.program))});
@@ -188,6 +203,7 @@ Json command_json(const CommandReport& report) {
   json["doors"] = doors_json(processes);
   json["calls"] = calls_json(add_up(processes));
   json["largest_process_peak_bytes"] = largest_peak(processes);
+  json["imports"] = imports_json(processes);
   json["partitions"] = Json::array();
   for (const PartitionInfo& one : report.partitions) {
     json["partitions"].push_back(partition_json(one));
@@ -220,6 +236,12 @@ std::string command_text(const CommandReport& report) {
     const std::vector<TracedCall> calls = add_up(processes);
     out += calls.empty() ? "  allocations: none\n" : "  allocations, by call:\n";
     for (const TracedCall& call : calls) out += allocation_line(call);
+    const Json imports = imports_json(processes);
+    if (imports["objects"] != 0) {
+      out += fmt::format("  imports, charged to nobody: {}, {}\n",
+                         plural(imports["objects"].get<std::uint64_t>(), "object", "objects"),
+                         format_bytes(imports["bytes"].get<std::uint64_t>()));
+    }
     for (const ProcessTrace& process : processes) {
       if (process.peak_bytes == 0) continue;
       out += fmt::format("  process {} ({}): peak {}, {} at the end\n", process.pid,

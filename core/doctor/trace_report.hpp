@@ -13,8 +13,8 @@ namespace chronos::doctor {
 // What was seen and is not covered, or only partly: one plain line each.
 struct Uncovered {
   std::string kind;  // a word for programs: "extension", "device", "short_table",
-                     // "read_only_table", "import", "no_layer", "no_driver_door", "unassigned",
-                     // "process", "trace"
+                     // "read_only_table", "import", "earlier_library", "no_layer",
+                     // "no_driver_door", "unassigned", "process", "trace"
   std::string text;
 };
 

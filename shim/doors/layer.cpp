@@ -39,10 +39,11 @@ void open_door(void* const* target, unsigned count) {
               std::min(count, kTableEntries) * sizeof(void*));
   Slots& slots = layer_tables[Loader];
   std::copy_n(target, count, slots.begin());
-  for (const HookedEntry& entry : kHookedEntries<LayerDoor<Loader>>) {
+  if (!serves_hooks(LayerDoor<Loader>::target)) return;
+  for (const HookedEntry& entry : kHookedEntries) {
     if (entry.index < count && slots[entry.index] != nullptr) {
-      slots[entry.index] = entry.hook();
-    } else {
+      slots[entry.index] = hook_of<LayerDoor<Loader>>(entry.call);
+    } else if (!is_optional(entry)) {
       trace::note(TraceNoteKind::kShortTable, entry.name);
     }
   }

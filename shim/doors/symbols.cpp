@@ -3,12 +3,15 @@
 #include <dlfcn.h>
 #include <elf.h>
 #include <link.h>
+#include <sys/auxv.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <iterator>
 #include <mutex>
 #include <string>
 #include <utility>
@@ -24,7 +27,7 @@ extern "C" __attribute__((visibility("hidden"))) const ElfW(Ehdr) __ehdr_start;
 namespace chronos::shim {
 namespace {
 
-// In the order of the assembly's numbers (symbols_<machine>.S).
+// In the order of the assembly's numbers (symbols_<machine>.S), which is that of the lists.
 enum Symbol : unsigned {
 #define CHRONOS_ENTRY(name, since, ...) k_##name,
 #include "shim/entry_points.def"
@@ -33,8 +36,9 @@ enum Symbol : unsigned {
   kGetPlatforms,
   kSymbols
 };
+static_assert(kGetPlatforms == static_cast<unsigned>(Call::kCount));
 
-constexpr std::array<const char*, kSymbols> kNames = {
+constexpr char kNames[kSymbols][48] = {
 #define CHRONOS_ENTRY(name, since, ...) #name,
 #include "shim/entry_points.def"
 #define CHRONOS_EXTENSION(name, ...) #name,
@@ -51,6 +55,20 @@ struct Provider {
 };
 std::array<Provider, kProviders> providers;
 std::mutex finding;
+
+}  // namespace
+}  // namespace chronos::shim
+
+// Read by assembly: where every caller's call goes, once that is known to be the same for all; null
+// until then.
+extern "C" {
+__attribute__((
+    visibility("hidden"))) constinit std::array<std::atomic<void*>, chronos::shim::kSymbols>
+    chronos_symbol_shortcuts{};
+}
+
+namespace chronos::shim {
+namespace {
 
 // Modules whose calls come through our layer.
 std::array<std::atomic<const void*>, 8> layered;
@@ -84,31 +102,28 @@ void* CL_API_CALL address_by_name(const char* name) {
   return hook_by_name<SymbolDoor<Index>>(&SymbolDoor<Index>::table, name, address);
 }
 
-// The hook for a symbol: the lists' rows first, in the enumeration's order.
 template <int Index>
-void* hook_of(unsigned symbol) {
-  constexpr std::size_t kEntries = std::size(kHookedEntries<SymbolDoor<Index>>);
-  if (symbol < kEntries) return kHookedEntries<SymbolDoor<Index>>[symbol].hook();
-  if (symbol == kGetPlatforms) return nullptr;
-  return kHookedExtensions<SymbolDoor<Index>>[symbol - kEntries].hook();
-}
-
-template <int Index>
-inline const std::array<void*, kSymbols> kThunks = {
-#define CHRONOS_ENTRY(name, since, ...) \
-  reinterpret_cast<void*>(              \
-      &Thunk<decltype(&Hooks<SymbolDoor<Index>>::name)>::template call<Index, k_##name>),
+void* thunk_of(unsigned symbol) {
+  switch (symbol) {
+#define CHRONOS_ENTRY(name, ...)    \
+  case k_##name:                    \
+    return reinterpret_cast<void*>( \
+        &Thunk<decltype(&Hooks<SymbolDoor<Index>>::name)>::template call<Index, k_##name>);
 #include "shim/entry_points.def"
 #define CHRONOS_EXTENSION(name, ...) \
-  reinterpret_cast<void*>(           \
-      &Thunk<decltype(&Hooks<SymbolDoor<Index>>::name)>::template call<Index, k_##name>),
+  case k_##name:                     \
+    return reinterpret_cast<void*>(  \
+        &Thunk<decltype(&Hooks<SymbolDoor<Index>>::name)>::template call<Index, k_##name>);
 #include "shim/extensions.def"
-    nullptr};
+    default:
+      return nullptr;
+  }
+}
 
 template <int... Index>
 void* thunk_of(int provider, unsigned symbol, std::integer_sequence<int, Index...>) {
   void* found = nullptr;
-  (void)((Index == provider && (found = kThunks<Index>[symbol], true)) || ...);
+  (void)((Index == provider && (found = thunk_of<Index>(symbol), true)) || ...);
   return found;
 }
 
@@ -124,20 +139,43 @@ bool is_layered(const void* module) {
   return false;
 }
 
+// Needs `finding`.
 void call_straight(Provider& provider) {
-  for (unsigned i = 0; i < kSymbols; ++i) provider.target[i].store(provider.real[i]);
+  for (unsigned i = 0; i < kSymbols; ++i) {
+    void* before = provider.target[i].exchange(provider.real[i]);
+    if (before != nullptr) {
+      chronos_symbol_shortcuts[i].compare_exchange_strong(before, provider.real[i]);
+    }
+  }
 }
 
-template <int Index>
-void fill(Provider& provider, void* handle) {
-  auto** entries = reinterpret_cast<void**>(&SymbolDoor<Index>::table);
+// A function that is not asked for here would be hooked and not be found.
+constexpr bool is_asked_for(std::size_t entry) {
+  constexpr std::size_t kAsked[] = {
+#define CHRONOS_TABLE(name) offsetof(Table, name),
+#include "shim/doors/table.def"
+  };
+  return std::find(std::begin(kAsked), std::end(kAsked), entry) != std::end(kAsked);
+}
+#define CHRONOS_ENTRY(name, ...) static_assert(is_asked_for(offsetof(Table, name)));
+#include "shim/entry_points.def"
+
+Table table_of(void* handle) {
+  Table table{};
+  auto** entries = reinterpret_cast<void**>(&table);
 #define CHRONOS_TABLE(name) \
   entries[offsetof(Table, name) / sizeof(void*)] = real_dlsym()(handle, #name);
 #include "shim/doors/table.def"
+  return table;
+}
+
+template <int Index>
+void fill(Provider& provider, void* handle, const Table& table) {
+  SymbolDoor<Index>::table = table;
   for (unsigned i = 0; i < kSymbols; ++i) {
     void* real = real_dlsym()(handle, kNames[i]);
     provider.real[i] = real;
-    void* hook = hook_of<Index>(i);
+    void* hook = hook_of<SymbolDoor<Index>>(static_cast<Call>(i));
     if (i == kGetPlatforms && real != nullptr) hook = wrap_loader_function(kNames[i], real);
     if (i == k_clGetExtensionFunctionAddress)
       hook = reinterpret_cast<void*>(&address_by_name<Index>);
@@ -151,9 +189,9 @@ void fill(Provider& provider, void* handle) {
 }
 
 template <int... Index>
-void fill(int provider, void* handle, std::integer_sequence<int, Index...>) {
+void fill(int provider, void* handle, const Table& table, std::integer_sequence<int, Index...>) {
   (void)((Index == provider &&
-          (fill<Index>(providers[static_cast<std::size_t>(Index)], handle), true)) ||
+          (fill<Index>(providers[static_cast<std::size_t>(Index)], handle, table), true)) ||
          ...);
 }
 
@@ -177,20 +215,22 @@ int provider_of(const void* function) {
   void* handle = ::dlopen(info.dli_fname, RTLD_LAZY | RTLD_NOLOAD);
   if (handle == nullptr) handle = ::dlopen(nullptr, RTLD_LAZY | RTLD_NOLOAD);
   if (handle == nullptr) return -1;
-  for (const char* name : {"clCreateContext", "clCreateBuffer", "clGetContextInfo",
-                           "clGetDeviceInfo", "clGetPlatformInfo", "clReleaseMemObject"}) {
-    void* found = real_dlsym()(handle, name);
-    if (found == nullptr || module_of(found) != info.dli_fbase) {
-      ::dlclose(handle);
-      return -1;
-    }
+  const Table table = table_of(handle);
+  const bool is_all = serves_hooks(table);
+  auto is_here = [&](auto* real) {
+    return module_of(reinterpret_cast<const void*>(real)) == info.dli_fbase;
+  };
+  if (!is_all || !is_here(table.clCreateContext) || !is_here(table.clGetContextInfo) ||
+      !is_here(table.clGetDeviceInfo) || !is_here(table.clReleaseMemObject)) {
+    ::dlclose(handle);
+    return -1;
   }
   std::lock_guard lock(finding);
   if (int known = find(); known >= 0) return known;
   for (int i = 0; i < kProviders; ++i) {
     Provider& provider = providers[static_cast<std::size_t>(i)];
     if (provider.module.load() != nullptr) continue;
-    fill(i, handle, Indices());
+    fill(i, handle, table, Indices());
     trace::door_opened(DoorKind::kSymbol);
     if (is_layered(info.dli_fbase)) call_straight(provider);
     provider.module.store(info.dli_fbase, std::memory_order_release);
@@ -246,11 +286,10 @@ Place place_of(std::uintptr_t address) {
   return place;
 }
 
-// What the caller would have got without us: the next in the global scope, then its own libraries,
+// What the caller would have got without us, where the global scope has none: its own libraries',
 // then anybody's.
 void* find_real(const Place& place, const char* name) {
-  void* found = real_dlsym()(RTLD_NEXT, name);
-  if (found != nullptr) return found;
+  void* found = nullptr;
   if (void* handle =
           ::dlopen(place.name.empty() ? nullptr : place.name.c_str(), RTLD_LAZY | RTLD_NOLOAD)) {
     found = real_dlsym()(handle, name);
@@ -271,7 +310,9 @@ void* nothing() { return nullptr; }
 
 void* find_target(unsigned symbol, std::uintptr_t address) {
   const Place place = place_of(address);
-  void* real = find_real(place, kNames[symbol]);
+  // The next in the global scope comes before anything of a caller's own, whoever calls.
+  void* const next = real_dlsym()(RTLD_NEXT, kNames[symbol]);
+  void* real = next != nullptr ? next : find_real(place, kNames[symbol]);
   if (real == nullptr) return reinterpret_cast<void*>(&nothing);
   if (!is_active_copy()) return real;
   const int provider = provider_of(real);
@@ -279,8 +320,13 @@ void* find_target(unsigned symbol, std::uintptr_t address) {
     void* wrapped = driver_symbol(kNames[symbol], real);
     return wrapped != nullptr ? wrapped : real;
   }
-  static std::mutex adding;
-  std::lock_guard lock(adding);
+  std::lock_guard lock(finding);
+  void* const target = providers[static_cast<std::size_t>(provider)].target[symbol].load();
+  if (target == nullptr) return real;
+  if (next != nullptr) {
+    chronos_symbol_shortcuts[symbol].store(target);
+    return target;
+  }
   for (Caller& caller : callers) {
     if (caller.end.load() != 0) continue;
     caller.begin = place.begin;
@@ -288,7 +334,7 @@ void* find_target(unsigned symbol, std::uintptr_t address) {
     caller.end.store(place.end, std::memory_order_release);
     break;
   }
-  return providers[static_cast<std::size_t>(provider)].target[symbol].load();
+  return target;
 }
 
 unsigned symbol_number(const char* name) {
@@ -308,9 +354,25 @@ void* handle_symbol(void* handle, const char* name) {
   if (real == nullptr || is_own(real)) return nullptr;
   if (symbol < kGetPlatforms) {
     const int provider = provider_of(real);
-    if (provider >= 0) return thunk_of(provider, symbol, Indices());
+    if (provider >= 0) {
+      const bool has =
+          providers[static_cast<std::size_t>(provider)].target[symbol].load() != nullptr;
+      return has ? thunk_of(provider, symbol, Indices()) : nullptr;
+    }
   }
   return driver_symbol(name, real);
+}
+
+std::string earlier_library() {
+  // Ours alone of the names that programs do not define themselves tells whether we are in order.
+  if (!is_own(real_dlsym()(RTLD_DEFAULT, "clDeinitLayer"))) return {};
+  void* first = real_dlsym()(RTLD_DEFAULT, "clCreateBuffer");
+  Dl_info info{};
+  if (first == nullptr || is_own(first) || ::dladdr(first, &info) == 0) return {};
+  // A program's own copy of a loader is reached by the other doors.
+  const bool is_program = module_of(reinterpret_cast<const void*>(::getauxval(AT_PHDR))) ==
+                          static_cast<const void*>(info.dli_fbase);
+  return is_program ? std::string() : std::string(info.dli_fname);
 }
 
 void is_reached_by_layer(const void* function) {

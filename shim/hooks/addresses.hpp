@@ -17,7 +17,9 @@ struct AddressHooks {
     return allocate_charged(
         real, context, nullptr, size, nullptr,
         [&] { return real.clSVMAlloc(context, flags, size, alignment); },
-        [&](void* address) { real.clSVMFree(context, address); });
+        [&](void* address) {
+          if (real.clSVMFree != nullptr) real.clSVMFree(context, address);
+        });
   }
 
   static void CL_API_CALL clSVMFree(cl_context context, void* address) {

@@ -102,12 +102,34 @@ static void query_device(cl_device_id device, cl_device_info what, size_t most) 
          clGetDeviceInfo(device, what, 0, NULL, NULL));
 }
 
+static void list_devices(const char* label, cl_platform_id platform, cl_device_type type) {
+  for (cl_uint room = 0; room <= 2; ++room) {
+    cl_device_id found[2] = {NULL, NULL};
+    cl_uint count = 4711;
+    const cl_int error = clGetDeviceIDs(platform, type, room, found, &count);
+    printf("clGetDeviceIDs %s type %#llx in %u: %d, %u", label, (unsigned long long)type, room,
+           error, count);
+    for (size_t i = 0; i < 2; ++i) printf(", %s", found[i] != NULL ? "there" : "none");
+    count = 4711;
+    printf(", without count %d, without list %d", clGetDeviceIDs(platform, type, room, found, NULL),
+           clGetDeviceIDs(platform, type, room, NULL, &count));
+    printf(" %u, nothing asked %d\n", count, clGetDeviceIDs(platform, type, room, NULL, NULL));
+  }
+}
+
 static void query_calls(const struct Setting* in) {
   for (cl_device_info what = 0x1000; what < 0x1080; ++what) query_device(in->device, what, 16);
   for (cl_device_info what = 0x4000; what < 0x4060; ++what) query_device(in->device, what, 16);
   for (cl_device_info what = 0x4190; what < 0x41b0; ++what) query_device(in->device, what, 16);
   query_device(NULL, CL_DEVICE_GLOBAL_MEM_SIZE, 16);
   query_device(NULL, CL_DEVICE_MAX_MEM_ALLOC_SIZE, 16);
+  const cl_device_type types[] = {
+      0,       CL_DEVICE_TYPE_DEFAULT, CL_DEVICE_TYPE_CPU, CL_DEVICE_TYPE_GPU,
+      1 << 20, CL_DEVICE_TYPE_ALL};
+  for (size_t t = 0; t < sizeof types / sizeof types[0]; ++t) {
+    list_devices("of the platform", in->platform, types[t]);
+    list_devices("of none", NULL, types[t]);
+  }
 }
 
 /* --- contexts ----------------------------------------------------------------------------- */
@@ -137,6 +159,26 @@ static void show_context(const char* label, cl_context made, const cl_int* code)
     code = NULL;                          \
     show_context(label, (expr), code);    \
   } while (0)
+
+static void CL_CALLBACK count_end(cl_context context, void* data) {
+  (void)context;
+  ++*(int*)data;
+}
+
+static void context_callbacks(const struct Setting* in) {
+  int ended = 0;
+  printf("clSetContextDestructorCallback no context: %d\n",
+         clSetContextDestructorCallback(NULL, count_end, &ended));
+  cl_context made = clCreateContext(NULL, 1, &in->device, NULL, NULL, NULL);
+  printf("clSetContextDestructorCallback no callback: %d\n",
+         clSetContextDestructorCallback(made, NULL, &ended));
+  for (int i = 0; i < 2; ++i) {
+    printf("clSetContextDestructorCallback: %d\n",
+           clSetContextDestructorCallback(made, count_end, &ended));
+  }
+  const int error = clReleaseContext(made);
+  printf("clReleaseContext: %d, ended %d\n", error, ended);
+}
 
 static void context_calls(const struct Setting* in) {
   char label[96];
@@ -186,6 +228,7 @@ static void context_calls(const struct Setting* in) {
     CONTEXT(label, clCreateContextFromType(NULL, types[t], NULL, label, code));
     CONTEXT(label, clCreateContextFromType(NULL, types[t], no_news, label, code));
   }
+  context_callbacks(in);
 }
 
 /* --- functions by name -------------------------------------------------------------------- */

@@ -17,8 +17,12 @@ static cl_int enqueue(const struct Setting* in, cl_uint count, void** list, cl_u
   cl_command_type type = 0;
   clGetEventInfo(event, CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof status, &status, NULL);
   clGetEventInfo(event, CL_EVENT_COMMAND_TYPE, sizeof type, &type, NULL);
+  /* A driver lets go of its own reference only after it has told of the end. */
   cl_uint references = 0;
-  clGetEventInfo(event, CL_EVENT_REFERENCE_COUNT, sizeof references, &references, NULL);
+  for (int patience = 5000; patience > 0 && references != 1; --patience) {
+    if (references != 0) usleep(1000);
+    clGetEventInfo(event, CL_EVENT_REFERENCE_COUNT, sizeof references, &references, NULL);
+  }
   printf("    event: type %#x, status %d, %u references\n", type, status, references);
   clReleaseEvent(event);
   return error;

@@ -285,6 +285,41 @@ def test_a_function_that_is_not_hooked_is_named(box):
     assert [one for one in named if "clHostMemAllocINTEL" in one["text"]]
 
 
+def test_imports_are_told_and_not_charged(box):
+    """In the report and in its text; what fails is not an import."""
+    box.create(LIMIT)
+    code = ("import opencl as cl; from extensions import *; the = cl.context();"
+            f"one = lambda: result(gl_buffer, the, 1, {2 * LIMIT});"
+            "print(one() > 0, one() > 0, result(gl_buffer, None, 1, 64),"
+            " result(gl_texture, the, 1, 0xDE1, 0, 5) > 0)")
+    report, result = trace(box, PYTHON, "-c", code)
+    assert result.stdout == "True True -34 True\n"
+    assert report["imports"]["objects"] == report["processes"][0]["imports"] == 3
+    assert report["imports"]["bytes"] == report["processes"][0]["import_bytes"] > 4 * LIMIT
+    assert report["calls"] == []
+    assert report["largest_process_peak_bytes"] == report["partitions"][0]["refusals"] == 0
+    named = [one["text"].split(":")[0] for one in report["not_covered"] if one["kind"] == "import"]
+    assert named == ["clCreateFromGLBuffer", "clCreateFromGLTexture"]
+    text = box.chronos("doctor", "--partition", "p1", "--", PYTHON, "-c", code).stderr
+    assert "imports, charged to nobody: 3 objects, " in text
+    text = box.chronos("doctor", "--partition", "p1", "--", CLIENTS / "linked_c", "--size", MIB,
+                       "--count", 1).stderr
+    assert "imports" not in text and "not covered: nothing" in text
+
+
+def test_a_library_that_comes_before_the_shim_is_named(box):
+    """`chronos run` puts the shim first; what sets LD_PRELOAD anew inside need not."""
+    box.create(LIMIT)
+    direct = LIBRARY.with_name("libchronos_fake_direct.so")
+    hold = [CLIENTS / "linked_c", "--size", LIMIT, "--count", 2]
+    report, result = trace(box, "env", f"LD_PRELOAD={direct}:{SHIM}", *hold)
+    assert result.stdout.split() == ["ok", str(LIMIT)] * 2
+    texts = [one["text"] for one in report["not_covered"] if one["kind"] == "earlier_library"]
+    assert len(texts) == 1 and texts[0].startswith(f"{direct} comes before the shim")
+    report, result = trace(box, "env", f"LD_PRELOAD={SHIM}:{direct}", *hold, status=3)
+    assert "earlier_library" not in [one["kind"] for one in report["not_covered"]]
+
+
 def test_a_program_of_its_own_loader_has_no_layer(box):
     box.create(LIMIT)
     env = dict(box.env)

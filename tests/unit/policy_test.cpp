@@ -175,9 +175,9 @@ TEST_CASE("the own file is where the environment says", "[policy]") {
   CHECK(PolicyPaths::of_this_process().own == "/a/b");
   CHECK(PolicyPaths::of_this_process().own_is_named);
   chronos::test::SetEnv none("CHRONOS_CONFIG", "");
-  chronos::test::SetEnv home("HOME", "/home/x");
+  chronos::test::SetEnv home("HOME", "/home/user");
   chronos::test::SetEnv relative("XDG_CONFIG_HOME", "relative");
-  CHECK(PolicyPaths::of_this_process().own == "/home/x/.config/chronos/config.toml");
+  CHECK(PolicyPaths::of_this_process().own == "/home/user/.config/chronos/config.toml");
   chronos::test::SetEnv folder("XDG_CONFIG_HOME", "/cfg");
   CHECK(PolicyPaths::of_this_process().own == "/cfg/chronos/config.toml");
   CHECK_FALSE(PolicyPaths::of_this_process().own_is_named);
