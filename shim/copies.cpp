@@ -6,6 +6,8 @@
 
 #include <cstring>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "shim/doors/dlsym.hpp"
 
@@ -58,6 +60,44 @@ bool is_first() {
 }
 
 }  // namespace
+
+bool is_copy(const void* base) {
+  struct Wanted {
+    const void* base;
+    bool found;
+  } wanted{base, false};
+  ::dl_iterate_phdr(
+      [](dl_phdr_info* object, std::size_t, void* out) {
+        auto* asked = static_cast<Wanted*>(out);
+        if (reinterpret_cast<const void*>(object->dlpi_addr) != asked->base) return 0;
+        const char* name = soname_of(*object);
+        asked->found = name != nullptr && std::strcmp(name, kSoname) == 0;
+        return 1;
+      },
+      &wanted);
+  return wanted.found;
+}
+
+void* find_past_copies(const char* name) {
+  std::vector<std::pair<const void*, std::string>> objects;
+  ::dl_iterate_phdr(
+      [](dl_phdr_info* object, std::size_t, void* out) {
+        static_cast<decltype(objects)*>(out)->emplace_back(
+            reinterpret_cast<const void*>(object->dlpi_addr), object->dlpi_name);
+        return 0;
+      },
+      &objects);
+  for (const auto& [base, path] : objects) {
+    if (path.empty() || is_copy(base)) continue;
+    void* handle = ::dlopen(path.c_str(), RTLD_LAZY | RTLD_NOLOAD);
+    if (handle == nullptr) continue;
+    void* found = real_dlsym()(handle, name);
+    ::dlclose(handle);
+    Dl_info info{};
+    if (found != nullptr && ::dladdr(found, &info) != 0 && info.dli_fbase == base) return found;
+  }
+  return nullptr;
+}
 
 bool is_active_copy() {
   static const bool active = is_first();

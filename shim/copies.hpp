@@ -9,6 +9,13 @@ namespace chronos::shim {
 // Whether this is the copy that acts. Any thread; decided when the library is loaded.
 bool is_active_copy();
 
+// Whether what is loaded at `base` is this library or a copy of it. Any thread.
+bool is_copy(const void* base);
+
+// The function of the first loaded library that defines it and is no copy of this one; nullptr if
+// there is none. Any thread.
+void* find_past_copies(const char* name);
+
 // A function that the active copy exports; nullptr from itself or if it cannot be had.
 void* active_copy_symbol(const char* name);
 

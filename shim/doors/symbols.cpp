@@ -272,12 +272,13 @@ Place place_of(std::uintptr_t address) {
 // then anybody's.
 void* find_real(const Place& place, const char* name) {
   void* found = real_dlsym()(RTLD_NEXT, name);
+  if (found != nullptr && is_copy(module_of(found))) found = find_past_copies(name);
   if (found != nullptr) return found;
   if (void* handle =
           ::dlopen(place.name.empty() ? nullptr : place.name.c_str(), RTLD_LAZY | RTLD_NOLOAD)) {
     found = real_dlsym()(handle, name);
     ::dlclose(handle);
-    if (found != nullptr && !is_own(found)) return found;
+    if (found != nullptr && !is_copy(module_of(found))) return found;
   }
   for (const auto& provider : providers) {
     if (provider.module.load() == nullptr) break;
