@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <functional>
 #include <memory>
 #include <utility>
 
@@ -89,6 +90,23 @@ CLI::Validator one_of(std::vector<std::string> choices) {
 Result<std::uint64_t> parse_wait(const std::string& text) {
   if (text == "0" || text == "0s") return 0;
   return parse_duration(text);
+}
+
+Result<std::vector<std::uint64_t>> parse_waits(const std::string& text) {
+  std::vector<std::uint64_t> waits;
+  for (std::size_t at = 0; at <= text.size();) {
+    const std::size_t end = std::min(text.find(',', at), text.size());
+    Result<std::uint64_t> wait = parse_wait(text.substr(at, end - at));
+    if (!wait) return pass_on(wait);
+    waits.push_back(*wait);
+    at = end + 1;
+  }
+  std::sort(waits.begin(), waits.end(), std::greater<>());
+  waits.erase(std::unique(waits.begin(), waits.end()), waits.end());
+  if (waits.back() > 0) return waits;
+  if (waits.size() == 1) return std::vector<std::uint64_t>();
+  return fail(ErrorCode::kInvalid,
+              "invalid times " + chronos::quoted(text) + ": 0 (never) stands alone");
 }
 
 std::string help_hint(std::string_view verb) { return fmt::format("see `chronos help {}`", verb); }

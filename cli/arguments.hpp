@@ -42,6 +42,10 @@ CLI::Validator one_of(std::vector<std::string> choices);
 // As parse_duration(), and "0" for no time at all. Nanoseconds. Errors: kInvalid.
 Result<std::uint64_t> parse_wait(const std::string& text);
 
+// Several of them, separated by commas, longest first and each once; none for "0", which stands
+// alone. Errors: kInvalid.
+Result<std::vector<std::uint64_t>> parse_waits(const std::string& text);
+
 // "see `chronos help create`"
 std::string help_hint(std::string_view verb);
 

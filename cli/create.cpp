@@ -9,6 +9,7 @@
 #include "cli/arguments.hpp"
 #include "cli/devices.hpp"
 #include "cli/verbs.hpp"
+#include "core/doctor/facts.hpp"
 #include "core/posix.hpp"
 #include "core/report.hpp"
 #include "core/units.hpp"
@@ -138,8 +139,13 @@ Result<PartitionInfo> create(const CreateArguments& given) {
   Result<Device> device = device_by_number(*registry, *number);
   if (!device) return pass_on(device);
   request.device = *device;
-  if (given.wait) return wait_for_it(*registry, request, timeout_ns);
-  return registry->create(request);
+  auto made = given.wait ? wait_for_it(*registry, request, timeout_ns) : registry->create(request);
+  if (made && registry->made_users_first() && doctor::files_go_at_logout(registry->state())) {
+    print_warning_line(
+        "logind removes your files in /dev/shm, and so your partitions, when you log out (`sudo "
+        "chronos setup` mends that)");
+  }
+  return made;
 }
 
 std::string created_text(const PartitionInfo& partition) {

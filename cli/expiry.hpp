@@ -1,6 +1,9 @@
 // When a partition's end is announced and acted upon. Decides; does nothing itself, so that it can
 // be tested without processes and without waiting.
 //
+// The ladder: any number of warnings, each a set time before; the end, at which new allocations are
+// refused; a set time after it SIGTERM; a set time after that SIGKILL (the Supervisor's part).
+//
 // Times are CLOCK_BOOTTIME nanoseconds of the caller's own time namespace. One thread.
 #pragma once
 
@@ -16,9 +19,10 @@ enum class OnExpiry { kRefuse, kTerminate, kKill };
 
 struct ExpiryPolicy {
   OnExpiry action = OnExpiry::kRefuse;
-  std::uint64_t warn_before_ns = 0;  // 0: no warning
-  bool warn_if_short = false;        // also where the duration is less than twice warn_before_ns
-  std::uint64_t grace_ns = 0;        // between SIGTERM and SIGKILL
+  std::vector<std::uint64_t> warn_before_ns;  // longest first; empty: no warning
+  bool warn_if_short = false;  // also where the duration is less than twice the time before
+  std::uint64_t terminate_after_ns = 0;  // between the end and SIGTERM, with kTerminate
+  std::uint64_t grace_ns = 0;            // between SIGTERM and SIGKILL
   // The program may use any of the partitions, so it is ended with the last of them. Otherwise they
   // were named because it needs each, and the first end counts.
   bool end_with_last = false;
@@ -42,7 +46,7 @@ class Expiry {
 
   struct Step {
     std::vector<std::string> lines;  // to be said now
-    bool act = false;                // the policy's action is due, at most once
+    bool act = false;                // SIGTERM or SIGKILL is due, at most once
   };
 
   // Looks at every partition if `look_at_all`, else only at those whose deadline is due. What
@@ -52,23 +56,28 @@ class Expiry {
   // When advance() has something to do next; none: nothing is left to wait for.
   std::optional<std::uint64_t> next_ns() const;
 
-  // Until the action is due, as far as is known; none where it will not come.
+  // When step.act is due, as far as is known; none where it will not come.
   std::optional<std::uint64_t> action_ns() const;
 
  private:
   struct Watch {
     WatchedPartition partition;
     std::uint64_t deadline_ns = 0;
-    bool warned = false, ended = false;
+    std::vector<std::uint64_t> warnings;  // still to come, longest first
+    bool ended = false;
   };
 
+  std::vector<std::uint64_t> warnings_for(const WatchedPartition& partition) const;
   void look(Watch& watch, std::uint64_t now_ns, Step& step);
-  void end(Watch& watch, bool released, Step& step);
-  bool action_is_due() const;
+  void warn(Watch& watch, std::uint64_t now_ns, Step& step) const;
+  void end(Watch& watch, bool released, std::uint64_t ended_ns, Step& step);
+  bool program_is_to_end() const;
   std::string end_line(const Watch& watch, bool released, bool acting) const;
+  std::string terms() const;
 
   ExpiryPolicy policy_;
   std::vector<Watch> watches_;
+  std::optional<std::uint64_t> act_at_ns_;  // set once the partitions that count have ended
   bool acted_ = false;
 };
 

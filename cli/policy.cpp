@@ -59,8 +59,15 @@ std::string policy_text(const Policy& policy, uid_t user) {
   const ExpirySettings& expiry = rules.expiry;
   if (expiry.action) add("On expiry", to_string(expiry.action->value), expiry.action->where);
   if (expiry.warn_before_ns) {
-    add("Warning", format_duration(expiry.warn_before_ns->value) + " before",
-        expiry.warn_before_ns->where);
+    std::string times;
+    for (std::uint64_t before : expiry.warn_before_ns->value) {
+      times += (times.empty() ? "" : ", ") + format_duration(before);
+    }
+    add("Warning", times.empty() ? "none" : times + " before", expiry.warn_before_ns->where);
+  }
+  if (expiry.terminate_after_ns) {
+    add("SIGTERM", format_duration(expiry.terminate_after_ns->value) + " after the end",
+        expiry.terminate_after_ns->where);
   }
   if (expiry.grace_ns) {
     add("Grace", format_duration(expiry.grace_ns->value), expiry.grace_ns->where);
@@ -103,7 +110,14 @@ Json policy_json(const Policy& policy, uid_t user) {
   json["unassigned"] = to_string(rules.unassigned.value);
   const ExpirySettings& expiry = rules.expiry;
   json["expiry"]["on_expiry"] = expiry.action ? Json(to_string(expiry.action->value)) : Json();
-  json["expiry"]["warn_before_seconds"] = seconds_or_null(expiry.warn_before_ns);
+  json["expiry"]["warn_before_seconds"] = nullptr;
+  if (expiry.warn_before_ns) {
+    json["expiry"]["warn_before_seconds"] = Json::array();
+    for (std::uint64_t before : expiry.warn_before_ns->value) {
+      json["expiry"]["warn_before_seconds"].push_back(before / kNanosPerSecond);
+    }
+  }
+  json["expiry"]["terminate_after_seconds"] = seconds_or_null(expiry.terminate_after_ns);
   json["expiry"]["grace_seconds"] = seconds_or_null(expiry.grace_ns);
   return json;
 }

@@ -63,14 +63,25 @@ Result<ExpiryPolicy> parse_policy(const RunArguments& given) {
   policy.action = action == "kill"        ? OnExpiry::kKill
                   : action == "terminate" ? OnExpiry::kTerminate
                                           : OnExpiry::kRefuse;
-  Result<std::uint64_t> warn =
-      wait_of(given.warn_given, given.warn_before, settings.warn_before_ns, 300 * kNanosPerSecond);
-  if (!warn) return pass_on(warn);
+  policy.warn_before_ns = {300 * kNanosPerSecond};
+  if (settings.warn_before_ns) policy.warn_before_ns = settings.warn_before_ns->value;
+  if (given.warn_given) {
+    Result<std::vector<std::uint64_t>> warn = parse_waits(given.warn_before);
+    if (!warn) return pass_on(warn);
+    policy.warn_before_ns = std::move(*warn);
+  }
+  policy.warn_if_short = given.warn_given;
+  Result<std::uint64_t> terminate =
+      wait_of(given.terminate_given, given.terminate_after, settings.terminate_after_ns, 0);
+  if (!terminate) return pass_on(terminate);
+  policy.terminate_after_ns = *terminate;
+  if (given.terminate_given && policy.action != OnExpiry::kTerminate) {
+    return fail(ErrorCode::kInvalid, "--terminate-after goes with --on-expiry terminate",
+                help_hint("run"));
+  }
   Result<std::uint64_t> grace =
       wait_of(given.grace_given, given.grace, settings.grace_ns, 10 * kNanosPerSecond);
   if (!grace) return pass_on(grace);
-  policy.warn_before_ns = *warn;
-  policy.warn_if_short = given.warn_given;
   policy.grace_ns = *grace;
   Result<void> usable = files.usable();
   if (!usable) return pass_on(usable);
@@ -135,13 +146,11 @@ ChildCommand child_command(const RunArguments& given, const Scope& scope, const 
 }
 
 std::function<Standing()> look_at(Registry& registry, const PartitionInfo& partition) {
-  return [&registry, handle = partition.handle()]() -> Standing {
-    Result<PartitionInfo> now = registry.find(handle);
-    if (now && now->state == PartitionState::kActive) {
-      return {Standing::Kind::kActive, now->remaining_ns};
-    }
-    bool gone =
-        now || now.error().code == ErrorCode::kNotFound || now.error().code == ErrorCode::kExpired;
+  return [&registry, partition]() -> Standing {
+    Result<Registry::Standing> now = registry.standing(partition);
+    if (now && now->active) return {Standing::Kind::kActive, now->remaining_ns};
+    const bool gone =
+        now || now.error().code == ErrorCode::kNotFound || now.error().code == ErrorCode::kDamaged;
     return {gone ? Standing::Kind::kReleased : Standing::Kind::kUnknown, 0};
   };
 }
@@ -220,12 +229,16 @@ RunOptions::RunOptions(CLI::App& app, RunArguments& given) : given_(given) {
           ->type_name("ACTION")
           ->check(one_of({"refuse", "terminate", "kill"}));
   warn_ = app.add_option("--warn-before", given.warn_before,
-                         "Say on stderr that the end is near; 0 for never (5m)")
+                         "Say on stderr that the end is near; 0 for never (5m). Several times,\n"
+                         "separated by commas: 30m,5m,1m")
               ->type_name("T");
+  terminate_ = app.add_option("--terminate-after", given.terminate_after,
+                              "With terminate: time between the end and SIGTERM (0)")
+                   ->type_name("T");
   grace_ = app.add_option("--grace", given.grace, "Time between SIGTERM and SIGKILL (10s)")
                ->type_name("T");
   for (CLI::Option* option : {memory, duration, name_}) option->needs(device_);
-  all_ = {partition_, device_, memory, duration, name_, on_expiry, warn_, grace_};
+  all_ = {partition_, device_, memory, duration, name_, on_expiry, warn_, terminate_, grace_};
   partition_->excludes(device_);
 }
 
@@ -239,6 +252,7 @@ void RunOptions::finish() const {
   given_.device_given = device_->count() > 0;
   given_.name_given = name_->count() > 0;
   given_.warn_given = warn_->count() > 0;
+  given_.terminate_given = terminate_->count() > 0;
   given_.grace_given = grace_->count() > 0;
 }
 

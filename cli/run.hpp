@@ -13,9 +13,9 @@ namespace chronos::cli {
 
 struct RunArguments {
   std::string partitions, device, memory, duration, name;
-  std::string on_expiry, warn_before, grace;  // where they are not given, the policy's
+  std::string on_expiry, warn_before, terminate_after, grace;  // not given: the policy's
   bool partitions_given = false, device_given = false, name_given = false, warn_given = false,
-       grace_given = false;
+       terminate_given = false, grace_given = false;
   std::vector<std::string> command;
 
   std::string trace_directory;    // where the program's processes write down what they do, if set
@@ -33,7 +33,7 @@ class RunOptions {
  private:
   RunArguments& given_;
   std::vector<CLI::Option*> all_;
-  CLI::Option *partition_, *device_, *name_, *warn_, *grace_;
+  CLI::Option *partition_, *device_, *name_, *warn_, *terminate_, *grace_;
 };
 
 // Takes the command off the end of `arguments`: it begins behind "--", or with the first argument

@@ -338,11 +338,14 @@ void Supervisor::advance(bool look_at_all) {
 
 void Supervisor::begin_ending() {
   kill_at_ns_ = boottime_ns();
-  if (policy_.action != OnExpiry::kTerminate) return;
-  *kill_at_ns_ += policy_.grace_ns;
   // The program itself is told at once; finding the rest of its tree takes a moment.
-  ::kill(child_, SIGTERM);
-  signal_tree(SIGTERM, child_);
+  if (policy_.action == OnExpiry::kTerminate) {
+    *kill_at_ns_ += policy_.grace_ns;
+    ::kill(child_, SIGTERM);
+    signal_tree(SIGTERM, child_);
+  } else {
+    ::kill(child_, SIGKILL);
+  }
 }
 
 int Supervisor::finish_ending() {

@@ -21,12 +21,6 @@ tl::unexpected<Error> about(const StateDir& state, const FileName& name, Error e
   return tl::unexpected<Error>(std::move(error));
 }
 
-std::uint64_t pack(SlotRef slot) { return std::uint64_t{slot.generation} << 32 | (slot.index + 1); }
-
-SlotRef unpack(std::uint64_t word) {
-  return {static_cast<std::uint32_t>(word) - 1, static_cast<std::uint32_t>(word >> 32)};
-}
-
 }  // namespace
 
 Attachment::Attachment(const Grant& grant, std::string directory, std::string ledger_name)
@@ -108,9 +102,12 @@ const char* Attachment::claim() {
   ledger_.reclaim(judge);
   for (std::size_t i = 0; i < kLedgerSlots; ++i) {
     const auto owner = OwnerWord::unpack(ledger_.layout().slots[i].owner.load());
-    if (owner.state != SlotState::kFree || !try_lock_slot(fd.get(), i)) continue;
+    if (owner.state != SlotState::kFree) continue;
+    // Whoever may read the file may read-lock it, and must not keep its owner out with that.
+    const bool locked = try_lock_slot(fd.get(), i);
+    if (!locked && judge.lock_is_held(i)) continue;
     SlotRef slot;
-    if (ledger_.claim_slot(i, self, slot)) {
+    if (ledger_.claim_slot(i, self, slot, locked)) {
       lock_fd_ = fd.release();
       slot_.store(pack(slot));
       return nullptr;
@@ -131,27 +128,29 @@ bool Attachment::reclaim() {
   return ledger_.reclaim(judge, slot != 0 ? unpack(slot).index : kLedgerSlots);
 }
 
-Attachment::Outcome Attachment::charge(std::uint64_t size) {
-  std::uint64_t slot = slot_.load(std::memory_order_acquire);
-  if (slot == 0) {
+// The first charge of this process, or the first after a refusal.
+Attachment::Outcome Attachment::charge_with_care(std::uint64_t size) {
+  if (slot_.load() == 0) {
     if (const char* why = claim()) return {Verdict::kSlotLost, why};
-    slot = slot_.load();
   }
+  const SlotRef slot = unpack(slot_.load());
   const bool was_refused = refused_.load(std::memory_order_relaxed);
-  Verdict verdict = ledger_.charge(unpack(slot), size, terms_, was_refused);
-  if (verdict == Verdict::kOverLimit && size <= limit() && reclaim()) {
-    verdict = ledger_.charge(unpack(slot), size, terms_, true);
-  }
-  const bool refused = verdict != Verdict::kAdmitted;
-  if (refused != was_refused) refused_.store(refused, std::memory_order_relaxed);
-  if (verdict == Verdict::kSlotLost) return {verdict, "this process lost its place in it"};
-  return {verdict, nullptr};
+  const Verdict verdict = ledger_.charge(slot, size, terms_, was_refused);
+  if (verdict != Verdict::kAdmitted) return after_refusal(slot, size, verdict);
+  if (was_refused) refused_.store(false, std::memory_order_relaxed);
+  return {};
 }
 
-void Attachment::credit(std::uint64_t size) {
-  const std::uint64_t slot = slot_.load(std::memory_order_acquire);
-  if (slot != 0) ledger_.credit(unpack(slot), size);
-  if (terms_.ended->load(std::memory_order_relaxed) != 0 || ledger_.ended()) tell_who_waits();
+Attachment::Outcome Attachment::after_refusal(SlotRef slot, std::uint64_t size, Verdict verdict) {
+  if (verdict == Verdict::kOverLimit && size <= limit() && reclaim()) {
+    verdict = ledger_.charge(slot, size, terms_, true);
+  }
+  const bool refused = verdict != Verdict::kAdmitted;
+  if (refused != refused_.load(std::memory_order_relaxed)) {
+    refused_.store(refused, std::memory_order_relaxed);
+  }
+  if (verdict == Verdict::kSlotLost) return {verdict, "this process lost its place in it"};
+  return {verdict, nullptr};
 }
 
 // Stores through a mapping make no event, but somebody in line may be waiting for these bytes.

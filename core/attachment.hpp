@@ -44,9 +44,24 @@ class Attachment {
     const char* no_slot = nullptr;
     bool admitted() const { return verdict == Verdict::kAdmitted && no_slot == nullptr; }
   };
-  Outcome charge(std::uint64_t size);
+  Outcome charge(std::uint64_t size) {
+    const std::uint64_t slot = slot_.load(std::memory_order_acquire);
+    if (slot == 0 || refused_.load(std::memory_order_relaxed)) [[unlikely]] {
+      return charge_with_care(size);
+    }
+    const Verdict verdict = ledger_.charge(unpack(slot), size, terms_, false);
+    if (verdict == Verdict::kAdmitted) [[likely]]
+      return {};
+    return after_refusal(unpack(slot), size, verdict);
+  }
   // Gives back what a charge() of this very process took.
-  void credit(std::uint64_t size);
+  void credit(std::uint64_t size) {
+    const std::uint64_t slot = slot_.load(std::memory_order_acquire);
+    if (slot != 0) ledger_.credit(unpack(slot), size);
+    if (terms_.ended->load(std::memory_order_relaxed) != 0 || ledger_.ended()) [[unlikely]] {
+      tell_who_waits();
+    }
+  }
 
   void count_refusal() { ledger_.count_refusal(); }
 
@@ -65,6 +80,8 @@ class Attachment {
   UniqueFd open_ledger(int flags) const;
   bool is_ledger(int fd) const;
   const char* claim();
+  Outcome charge_with_care(std::uint64_t size);
+  Outcome after_refusal(SlotRef slot, std::uint64_t size, Verdict verdict);
   void tell_who_waits() const;
   bool reclaim();
 
@@ -77,6 +94,12 @@ class Attachment {
   Terms terms_;
 
   // The slot, packed so that a charge reads it in one load: generation << 32 | index + 1; 0: none.
+  static std::uint64_t pack(SlotRef slot) {
+    return std::uint64_t{slot.generation} << 32 | (slot.index + 1);
+  }
+  static SlotRef unpack(std::uint64_t word) {
+    return {static_cast<std::uint32_t>(word) - 1, static_cast<std::uint32_t>(word >> 32)};
+  }
   std::atomic<std::uint64_t> slot_{0};
   std::atomic<bool> refused_{false};  // the last charge was: look before announcing
   std::mutex claiming_;

@@ -66,8 +66,13 @@ bool matches(const Grant& grant, std::string_view id) {
 std::string number_id(std::uint64_t number) { return fmt::format("partition_{:04}", number); }
 
 std::string token_text(const Token& token) {
+  constexpr char kDigits[] = "0123456789abcdef";
   std::string text;
-  for (std::uint8_t byte : token) text += fmt::format("{:02x}", byte);
+  text.reserve(2 * token.size());
+  for (std::uint8_t byte : token) {
+    text += kDigits[byte >> 4];
+    text += kDigits[byte & 15];
+  }
   return text;
 }
 

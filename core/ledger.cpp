@@ -5,6 +5,9 @@
 
 #include "core/clock.hpp"
 
+// Calls cost more here than what they do.
+#define CHRONOS_INLINE [[gnu::always_inline]] inline
+
 namespace chronos {
 namespace {
 
@@ -23,11 +26,11 @@ void pause_for(int attempt) {
   }
 }
 
-std::uint64_t limit_of(const Terms& terms) {
+inline std::uint64_t limit_of(const Terms& terms) {
   return std::min(terms.limit->load(), terms.most_bytes);
 }
 
-Verdict closed(bool ended, const Terms& terms) {
+CHRONOS_INLINE Verdict closed(bool ended, const Terms& terms) {
   if (ended || terms.ended->load() != 0) return Verdict::kEnded;
   if (deadline_passed(std::min(terms.deadline->load(), terms.latest_deadline))) {
     return Verdict::kExpired;
@@ -52,7 +55,7 @@ std::size_t Ledger::slots_in_use() const {
   return std::min<std::size_t>(layout_->header.slots_high.load(), kLedgerSlots);
 }
 
-bool Ledger::claim_slot(std::size_t index, const ProcessIdentity& self, SlotRef& out) {
+bool Ledger::claim_slot(std::size_t index, const ProcessIdentity& self, SlotRef& out, bool locked) {
   LedgerSlot& slot = layout_->slots[index];
   std::uint64_t word = slot.owner.load();
   OwnerWord owner = OwnerWord::unpack(word);
@@ -69,8 +72,9 @@ bool Ledger::claim_slot(std::size_t index, const ProcessIdentity& self, SlotRef&
   if (!slot.owner.compare_exchange_strong(word, claiming.pack())) return false;
   // Compare-and-swap, because a claimer that was delayed here and judged dead must not write over
   // the identity of the next one.
+  const std::uint64_t space = self.pid_namespace | (locked ? 0 : kClaimedUnlocked);
   if (!slot.start_ticks.compare_exchange_strong(start_before, self.start_ticks) ||
-      !slot.pid_namespace.compare_exchange_strong(namespace_before, self.pid_namespace)) {
+      !slot.pid_namespace.compare_exchange_strong(namespace_before, space)) {
     return false;
   }
   OwnerWord live = claiming;
@@ -81,7 +85,7 @@ bool Ledger::claim_slot(std::size_t index, const ProcessIdentity& self, SlotRef&
   return true;
 }
 
-Ledger::Announced Ledger::announce(SlotRef ref, std::uint64_t size) {
+CHRONOS_INLINE Ledger::Announced Ledger::announce(SlotRef ref, std::uint64_t size) {
   std::atomic<std::uint64_t>& bytes = layout_->slots[ref.index].bytes;
   std::uint64_t word = bytes.load(std::memory_order_relaxed);
   for (;;) {
@@ -113,7 +117,7 @@ std::uint64_t Ledger::sum_slots() const {
 
 // Only after announcing, and in this order: whoever ends the partition or changes its limit stores
 // first and sums after, so one of the two always sees the other.
-Verdict Ledger::check(const Terms& terms) {
+CHRONOS_INLINE Verdict Ledger::check(const Terms& terms) {
   Verdict open = closed(ended(), terms);
   if (open != Verdict::kAdmitted) return open;
   const std::uint64_t limit = limit_of(terms);
@@ -175,8 +179,8 @@ bool Ledger::is_dead(std::size_t index, OwnerWord owner, SlotJudge& judge) const
   switch (judge.owner_lives(identity)) {
     case Liveness::kDead:  // even if a forked child still has the lock's descriptor
       return true;
-    case Liveness::kUnknown:  // another pid namespace: only the lock tells
-      return !judge.lock_is_held(index);
+    case Liveness::kUnknown:  // another pid namespace: only the lock tells, if that
+      return (slot.pid_namespace.load() & kClaimedUnlocked) == 0 && !judge.lock_is_held(index);
     case Liveness::kAlive:
       break;
   }

@@ -80,8 +80,11 @@ struct alignas(64) LedgerSlot {
   std::atomic<std::uint64_t> owner;
   std::atomic<std::uint64_t> bytes;
   std::atomic<std::uint64_t> start_ticks;
-  std::atomic<std::uint64_t> pid_namespace;
+  std::atomic<std::uint64_t> pid_namespace;  // with kClaimedUnlocked
 };
+// Above the 32 bits of the namespace: a stranger's read lock was in the way of the claimer's own,
+// so that a free lock says nothing of this slot's process.
+inline constexpr std::uint64_t kClaimedUnlocked = std::uint64_t{1} << 32;
 
 struct LedgerLayout {
   static constexpr std::uint64_t kMagic = 0x3152474c4e524843;  // "CHRNLGR1"
@@ -139,8 +142,8 @@ class Ledger {
 
   // Takes the free slot `index` for `self`; the caller holds the kernel's lock on it, which is what
   // tells a slot in the middle of this from one whose claimer died. False if somebody else was
-  // first.
-  bool claim_slot(std::size_t index, const ProcessIdentity& self, SlotRef& out);
+  // first. Without `locked` the lock could not be had, though no other claimer holds it.
+  bool claim_slot(std::size_t index, const ProcessIdentity& self, SlotRef& out, bool locked = true);
 
   // Charges `size` bytes to `slot`. Tries for a bounded moment (some microseconds) when only
   // requests in flight stand in the way. With `look_first` it never announces what does not fit

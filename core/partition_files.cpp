@@ -80,8 +80,9 @@ bool read_layout(int fd, GrantLayout& layout) {
 }  // namespace
 
 std::string FileName::text() const {
-  return fmt::format("{}{}.{}.{}", kPrefix, uid, token_text(token),
-                     kKinds[static_cast<std::size_t>(kind)]);
+  std::string text(kPrefix);
+  text.append(std::to_string(uid)).append(1, '.').append(token_text(token)).append(1, '.');
+  return text.append(kKinds[static_cast<std::size_t>(kind)]);
 }
 
 std::optional<FileName> FileName::parse(std::string_view text) {
@@ -175,29 +176,29 @@ Result<LedgerUse> read_ledger(const StateDir& state, const Grant& grant) {
   off_t size = 0;
   auto fd = open_file(state, {grant.owner, grant.token, FileKind::kLedger}, O_RDONLY, owner, size);
   if (!fd) return pass_on(fd);
-  auto layout = std::make_unique<LedgerLayout>();
-  if (size != static_cast<off_t>(sizeof *layout) ||
-      !pread_all(fd->get(), layout.get(), sizeof layout->header, 0)) {
+  LedgerHeader header{};
+  if (size != static_cast<off_t>(sizeof(LedgerLayout)) ||
+      !pread_all(fd->get(), &header, sizeof header, 0)) {
     return fail(ErrorCode::kDamaged, "is truncated");
   }
-  const LedgerHeader& header = layout->header;
   if (owner != grant.owner) return fail(ErrorCode::kDamaged, "is not the partition owner's");
   if (header.magic != LedgerLayout::kMagic || header.version != LedgerLayout::kVersion ||
       header.slot_count != kLedgerSlots || header.token != grant.token) {
     return fail(ErrorCode::kDamaged, "is garbled");
   }
-  const auto high = std::min<std::uint64_t>(header.slots_high.load(), kLedgerSlots);
-  if (high > 0 && !pread_all(fd->get(), layout->slots, high * sizeof(LedgerSlot),
-                             offsetof(LedgerLayout, slots))) {
-    return fail(ErrorCode::kDamaged, "is truncated");
-  }
-
   LedgerUse use;
   use.ended = header.ended.load() != 0;
   // The peak may be of a time when the limit was higher.
   const std::uint64_t most = grant.most_held_bytes();
   use.peak_bytes = std::min(header.peak.load(), std::max(most, grant.device_total_bytes));
   use.refusals = header.refusals.load();
+  const auto high = std::min<std::uint64_t>(header.slots_high.load(), kLedgerSlots);
+  if (high == 0) return use;  // nobody was ever in it
+  auto layout = std::make_unique<LedgerLayout>();
+  if (!pread_all(fd->get(), layout->slots, high * sizeof(LedgerSlot),
+                 offsetof(LedgerLayout, slots))) {
+    return fail(ErrorCode::kDamaged, "is truncated");
+  }
   const uid_t reader = ::geteuid();
   const std::uint64_t here = this_process().pid_namespace;
   const bool hostile = grant.owner != reader && grant.owner != 0;
@@ -212,19 +213,25 @@ Result<LedgerUse> read_ledger(const StateDir& state, const Grant& grant) {
     if (bytes == 0) continue;
     sum += bytes;
     use.processes.push_back(
-        {static_cast<pid_t>(slot_owner.pid), bytes, layout->slots[i].pid_namespace.load() == here});
+        {static_cast<pid_t>(slot_owner.pid), bytes,
+         static_cast<std::uint32_t>(layout->slots[i].pid_namespace.load()) == here});
   }
   use.used_bytes = std::min(sum, most);
   return use;
 }
 
 Result<void> make_file(const StateDir& state, const FileName& name, std::size_t size,
-                       std::string_view head, uid_t owner) {
+                       std::string_view head, uid_t owner, UniqueFd* locked) {
   const std::string final_name = name.text();
+  auto lock = [&](int fd) { return locked == nullptr || try_lock_slot(fd, 0); };
   UniqueFd fd(
       retry_eintr([&] { return ::openat(state.fd(), ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0644); }));
   if (fd) {
-    if (fill(fd.get(), size, head, owner) && link_into(state, fd.get(), final_name)) return {};
+    if (fill(fd.get(), size, head, owner) && lock(fd.get()) &&
+        link_into(state, fd.get(), final_name)) {
+      if (locked != nullptr) *locked = std::move(fd);
+      return {};
+    }
     if (errno != ENOENT && errno != EPERM && errno != EOPNOTSUPP) {
       return tl::unexpected<Error>(cannot("make", state, name));
     }
@@ -236,13 +243,14 @@ Result<void> make_file(const StateDir& state, const FileName& name, std::size_t 
   fd.reset(::openat(state.fd(), temporary.text().c_str(),
                     O_CREAT | O_EXCL | O_NOFOLLOW | O_RDWR | O_CLOEXEC, 0644));
   if (!fd) return tl::unexpected<Error>(cannot("make", state, name));
-  if (!fill(fd.get(), size, head, owner) ||
+  if (!lock(fd.get()) || !fill(fd.get(), size, head, owner) ||
       ::renameat2(state.fd(), temporary.text().c_str(), state.fd(), final_name.c_str(),
                   RENAME_NOREPLACE) != 0) {
     Error error = cannot("make", state, name);
     remove_file(state, temporary);
     return tl::unexpected<Error>(std::move(error));
   }
+  if (locked != nullptr) *locked = std::move(fd);
   return {};
 }
 

@@ -70,9 +70,10 @@ struct LedgerUse {
 Result<LedgerUse> read_ledger(const StateDir& state, const Grant& grant);
 
 // Makes a file of `size` bytes, with all its space taken, that starts with `head`, is owned by
-// `owner` and appears under its name in one instant, complete. Errors: kFull, kSystem.
+// `owner` and appears under its name in one instant, complete. With `locked`, that is the open
+// file, with the lock on its byte 0, which nobody can have taken before. Errors: kFull, kSystem.
 Result<void> make_file(const StateDir& state, const FileName& name, std::size_t size,
-                       std::string_view head, uid_t owner);
+                       std::string_view head, uid_t owner, UniqueFd* locked = nullptr);
 
 void remove_file(const StateDir& state, const FileName& name);
 

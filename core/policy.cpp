@@ -138,6 +138,11 @@ void take_larger(std::optional<Setting<std::uint64_t>>& most,
   if (other && (!most || other->value > most->value)) most = other;
 }
 
+void take_shorter(std::optional<Setting<std::uint64_t>>& time,
+                  const std::optional<Setting<std::uint64_t>>& other) {
+  if (other && (!time || other->value < time->value)) time = other;
+}
+
 UserLimits limits_in(const PolicyFile& file, Person& person) {
   UserLimits limits;
   auto take = [&](const LimitSettings& settings) {
@@ -179,10 +184,8 @@ void narrow(UserPolicy& policy, const PolicyFile& file, Person& person) {
   if (file.expiry.action && (!expiry.action || file.expiry.action->value > expiry.action->value)) {
     expiry.action = file.expiry.action;
   }
-  if (file.expiry.grace_ns &&
-      (!expiry.grace_ns || file.expiry.grace_ns->value < expiry.grace_ns->value)) {
-    expiry.grace_ns = file.expiry.grace_ns;
-  }
+  take_shorter(expiry.terminate_after_ns, file.expiry.terminate_after_ns);
+  take_shorter(expiry.grace_ns, file.expiry.grace_ns);
   if (file.expiry.warn_before_ns) expiry.warn_before_ns = file.expiry.warn_before_ns;
 }
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <functional>
 #include <utility>
 
 #include "core/text.hpp"
@@ -110,6 +111,7 @@ class Reader {
   void read_memory(const toml::node& node, const std::string& name, LimitSettings& out);
   void read_duration(const toml::node& node, const std::string& name, bool zero,
                      std::optional<Setting<std::uint64_t>>& out);
+  void read_warnings(const toml::node& node, const std::string& name);
   void read_limits(const toml::node& node, const std::string& name, LimitSettings& out);
   void read_named(const toml::node& node, const std::string& name, std::vector<NamedLimits>& out);
   void read_names(const toml::node& node, const std::string& name,
@@ -179,6 +181,25 @@ void Reader::read_duration(const toml::node& node, const std::string& name, bool
     return mistake(line_of(node), fmt::format("{}: {}", name, duration.error().message));
   }
   out = set(node, *duration);
+}
+
+// One time, or an array of them.
+void Reader::read_warnings(const toml::node& node, const std::string& name) {
+  std::vector<std::uint64_t> times;
+  std::optional<Setting<std::uint64_t>> time;
+  if (const toml::array* array = node.as_array()) {
+    for (const toml::node& element : *array) {
+      time.reset();
+      read_duration(element, "an element of " + name, false, time);
+      if (time) times.push_back(time->value);
+    }
+  } else {
+    read_duration(node, name, true, time);
+    if (time && time->value > 0) times.push_back(time->value);
+  }
+  std::sort(times.begin(), times.end(), std::greater<>());
+  times.erase(std::unique(times.begin(), times.end()), times.end());
+  file_.expiry.warn_before_ns = set(node, std::move(times));
 }
 
 void Reader::read_limits(const toml::node& node, const std::string& name, LimitSettings& out) {
@@ -282,7 +303,7 @@ void Reader::read_devices(const toml::node& node) {
 void Reader::read_expiry(const toml::node& node) {
   const toml::table* table = table_of(node, "expiry");
   if (table == nullptr) return;
-  each(*table, "expiry", "on_expiry, warn_before and grace",
+  each(*table, "expiry", "on_expiry, warn_before, terminate_after and grace",
        [&](std::string_view key, const toml::node& value) {
          const std::string full = name_of("expiry", key);
          if (key == "on_expiry") {
@@ -291,7 +312,9 @@ void Reader::read_expiry(const toml::node& node) {
                std::array{ExpiryAction::kRefuse, ExpiryAction::kTerminate, ExpiryAction::kKill},
                file_.expiry.action);
          } else if (key == "warn_before") {
-           read_duration(value, full, true, file_.expiry.warn_before_ns);
+           read_warnings(value, full);
+         } else if (key == "terminate_after") {
+           read_duration(value, full, true, file_.expiry.terminate_after_ns);
          } else if (key == "grace") {
            read_duration(value, full, true, file_.expiry.grace_ns);
          } else {

@@ -52,7 +52,8 @@ struct DeviceRule {
 
 struct ExpirySettings {
   std::optional<Setting<ExpiryAction>> action;
-  std::optional<Setting<std::uint64_t>> warn_before_ns, grace_ns;
+  std::optional<Setting<std::vector<std::uint64_t>>> warn_before_ns;  // longest first
+  std::optional<Setting<std::uint64_t>> terminate_after_ns, grace_ns;
 };
 
 struct PolicyFile {

@@ -7,6 +7,7 @@
 #include <ctime>
 
 #include "core/clock.hpp"
+#include "core/ownership.hpp"
 #include "core/partition_files.hpp"
 #include "core/registry_lock.hpp"
 #include "core/registry_look.hpp"
@@ -24,22 +25,33 @@ void copy_text(char (&to)[N], std::string_view from) {
   to[length] = '\0';
 }
 
+struct NextNumber {
+  std::uint64_t number = 0;
+  bool is_users_first = false;  // in this boot
+};
+
 // Numbers are not used again within a boot: each creator remembers the highest of its own, and
-// everybody takes the next after the highest that anybody knows.
-Result<std::uint64_t> next_number(const StateDir& state, const std::vector<FileName>& names) {
+// everybody takes the next after the highest that anybody knows. Somebody who writes nonsense into
+// their counter can make others take a number twice, but none that is `taken`.
+Result<NextNumber> next_number(const StateDir& state, const std::vector<FileName>& names,
+                               const std::vector<std::uint64_t>& taken) {
   const uid_t me = ::geteuid();
   std::uint64_t highest = 0;
   std::optional<FileName> own;
   for (const FileName& name : names) {
     if (name.kind == FileKind::kCounter) {
       highest = std::max(highest, read_counter(state, name));
-      if (name.uid == me) own = name;
+      if (name.uid == me && is_file_of(state, name, me)) own = name;
     }
   }
-  const std::uint64_t number = highest + 1;
-  auto written = write_counter(state, own, number);
+  NextNumber next{highest + 1, !own || read_counter(state, *own) == 0};
+  while (next.number == 0 || std::find(taken.begin(), taken.end(), next.number) != taken.end()) {
+    ++next.number;
+  }
+  auto written = write_counter(state, own, next.number);
+  if (!written && own) written = write_counter(state, std::nullopt, next.number);
   if (!written) return pass_on(written);
-  return number;
+  return next;
 }
 
 }  // namespace
@@ -57,8 +69,15 @@ Result<Registry> Registry::open() {
 }
 
 // Everything that can be judged without a look. The owner of the partition to be.
-Result<uid_t> Registry::check(const CreateRequest& request) {
+Result<uid_t> Registry::check(const CreateRequest& request) const {
   const uid_t me = ::geteuid();
+  if (owners_are_hidden(state_)) {
+    return fail(ErrorCode::kPermission,
+                fmt::format("Permission denied: in this user namespace nobody can tell whose the "
+                            "partitions in {} are",
+                            state_.path()),
+                "create it outside");
+  }
   const uid_t owner = request.owner.value_or(me);
   if (owner != me && me != 0) {
     return fail(ErrorCode::kPermission,
@@ -100,23 +119,28 @@ Result<PartitionInfo> Registry::create(const CreateRequest& request) {
 }
 
 // Whoever asks without waiting must not take what others stand in line for.
-std::optional<Error> Registry::turn_of_another(const Look& look, const CreateRequest& request,
-                                               std::uint64_t available, Line& line) const {
+std::optional<Error> Registry::turn_of_another(const Look& look, const Device& device,
+                                               std::uint64_t bytes, std::uint64_t available,
+                                               Line& line) const {
   if (line.is_first) return std::nullopt;
-  const std::uint64_t bytes = request.memory.on(request.device.total_bytes);
   for (const Waiting& waiting : read_tickets(state_, look.names)) {
-    if (waiting.device_key != request.device.key || waiting.bytes > request.device.total_bytes) {
+    if (waiting.device_key != device.key || waiting.bytes > device.total_bytes) {
       continue;
     }
+    // Nobody can block a device with a ticket, written by hand, for what they may not have.
+    const uid_t waiter = waiting.file.uid;
+    if (!look.may_have(waiter, request.device, waiting.bytes, 0, nullptr, waiter)) continue;
     const bool could_go_on = waiting.bytes <= available;
     if (could_go_on && line.overtake) continue;
     line.held_back = could_go_on;
-    return Error{ErrorCode::kNoCapacity,
-                 fmt::format("Not enough available memory on device {}", request.device.index),
-                 fmt::format("asked {}, available {}, but {} waits in line for {}; --wait joins "
-                             "the line",
-                             format_bytes(bytes), format_bytes(available),
-                             user_name(waiting.file.uid), format_bytes(waiting.bytes))};
+    return Error{
+        ErrorCode::kNoCapacity,
+        fmt::format("Not enough available memory on device {}", device.index),
+        fmt::format(
+            "asked {}, available {}, but {} waits in line for {}; `chronos create --wait` joins "
+            "the line",
+            format_bytes(bytes), format_bytes(available), user_name(waiting.file.uid),
+            format_bytes(waiting.bytes))};
   }
   return std::nullopt;
 }
@@ -144,10 +168,12 @@ Result<PartitionInfo> Registry::admit(const CreateRequest& request, uid_t owner,
   auto fits = check_capacity(device, bytes, partitions);
   if (!fits) return pass_on(fits);
   const std::uint64_t available = use_of(device, partitions).available_bytes;
-  if (auto error = turn_of_another(*seen, request, available, line)) {
+  if (auto error = turn_of_another(*seen, device, bytes, available, line)) {
     return tl::unexpected<Error>(std::move(*error));
   }
-  auto number = next_number(state_, seen->names);
+  std::vector<std::uint64_t> taken;
+  for (const Entry& entry : seen->entries) taken.push_back(entry.grant.number);
+  auto number = next_number(state_, seen->names, taken);
   if (!number) return pass_on(number);
 
   GrantLayout layout{};
@@ -156,7 +182,7 @@ Result<PartitionInfo> Registry::admit(const CreateRequest& request, uid_t owner,
   layout.size = kGrantFileSize;
   layout.token = random_token();
   layout.boot_id = this_boot();
-  layout.number = *number;
+  layout.number = number->number;
   layout.owner_uid = owner;
   layout.creator_uid = ::geteuid();
   const ProcessIdentity self = this_process();
@@ -184,6 +210,7 @@ Result<PartitionInfo> Registry::admit(const CreateRequest& request, uid_t owner,
   }
   auto made = make_partition(state_, name, layout);
   if (!made) return pass_on(made);
+  made_users_first_ = number->is_users_first;
   return Entry{name, std::move(*grant), {}, false}.info();
 }
 

@@ -133,8 +133,21 @@ class Registry {
   // One partition as list() shows it. Errors: kNotFound, with the reason (never existed, released).
   Result<PartitionInfo> find(std::string_view id);
 
+  // Whether a partition that create(), list() or find() told of goes on, and how long; looks at its
+  // own files only. `processes` and the sums stay what they were. Errors: kNotFound (it is gone),
+  // kDamaged, kSystem.
+  struct Standing {
+    bool active = false;
+    std::uint64_t remaining_ns = 0;  // where active
+  };
+  Result<Standing> standing(const PartitionInfo& partition);
+
   // One line for each file of the caller's own that the last call could not use, and what to do.
   const std::vector<std::string>& warnings() const { return warnings_; }
+
+  // Whether the last create() made the caller's first partition in this boot: the time to say what
+  // is worth saying once.
+  bool made_users_first() const { return made_users_first_; }
 
   // Admission's own sums for one device, from a list.
   static DeviceUse use_of(const Device& device, const std::vector<PartitionInfo>& partitions);
@@ -153,9 +166,10 @@ class Registry {
     bool overtake = false;   // nothing to who could have had their turn and did not take it
     bool held_back = false;  // set: there was room, but it is somebody else's turn
   };
-  static Result<uid_t> check(const CreateRequest& request);
+  Result<uid_t> check(const CreateRequest& request) const;
   Result<PartitionInfo> admit(const CreateRequest& request, uid_t owner, Line& line);
-  std::optional<Error> turn_of_another(const Look& look, const CreateRequest& request,
+  // Who must come before whoever asks for `bytes`, where there are `available`.
+  std::optional<Error> turn_of_another(const Look& look, const Device& device, std::uint64_t bytes,
                                        std::uint64_t available, Line& line) const;
   class Wait;
   Result<Change> begin_change(std::string_view id);
@@ -171,6 +185,7 @@ class Registry {
 
   StateDir state_;
   std::vector<std::string> warnings_;
+  bool made_users_first_ = false;
 };
 
 }  // namespace chronos

@@ -167,6 +167,12 @@ Result<PartitionInfo> Registry::resize(std::string_view id, const MemoryAmount& 
     if (bytes > taken) {
       auto fits = check_capacity(device, bytes, change->others, taken);
       if (!fits) return pass_on(fits);
+      Line line;
+      line.overtake = true;  // those who could take what is free, and have not
+      const std::uint64_t available = use_of(device, change->others).available_bytes;
+      auto turn = turn_of_another(change->seen, device, bytes - taken,
+                                  available - std::min(available, taken), line);
+      if (turn) return tl::unexpected<Error>(std::move(*turn));
     }
     auto allowed = check_terms(*change, device, bytes, entry.grant.duration_ns);
     if (!allowed) return pass_on(allowed);

@@ -12,6 +12,7 @@
 #include "core/clock.hpp"
 #include "core/grant_clamp.hpp"
 #include "core/grant_writer.hpp"
+#include "core/ownership.hpp"
 #include "core/registry_lock.hpp"
 #include "core/text.hpp"
 #include "core/ticket.hpp"
@@ -87,6 +88,10 @@ PartitionInfo describe(const Grant& grant, const LedgerUse& use, PartitionState 
   return info;
 }
 
+bool is_abandoned(const Grant& grant, const LedgerUse& use) {
+  return grant.held && !use.any_live && liveness_of(grant.holder) == Liveness::kDead;
+}
+
 }  // namespace
 
 bool Registry::Entry::is_mine() const { return grant.owner == ::geteuid(); }
@@ -100,10 +105,15 @@ Result<const Registry::Entry*> Registry::Look::choose(std::string_view id) const
     if (chosen == nullptr || (!chosen->is_mine() && entry.is_mine())) {
       chosen = &entry;
     } else if (chosen->is_mine() == entry.is_mine()) {
-      return fail(ErrorCode::kInvalid,
-                  fmt::format("several partitions are called {}", escaped(id, 80)),
-                  fmt::format("say {} or {}", number_id(chosen->grant.number),
-                              number_id(entry.grant.number)));
+      // Whoever writes into a grant of theirs can give it any number; the token cannot be taken.
+      auto unmistakable = [&](const Grant& grant) {
+        return chosen->grant.number != entry.grant.number
+                   ? number_id(grant.number)
+                   : number_id(grant.number) + "@" + token_text(grant.token);
+      };
+      return fail(
+          ErrorCode::kInvalid, fmt::format("several partitions are called {}", escaped(id, 80)),
+          fmt::format("say {} or {}", unmistakable(chosen->grant), unmistakable(entry.grant)));
     }
   }
   if (chosen == nullptr) return partition_not_found(id);
@@ -126,7 +136,8 @@ Result<bool> Registry::put_away(const Entry& entry) {
 }
 
 Result<void> Registry::Look::may_have(uid_t owner, const Device& device, std::uint64_t bytes,
-                                      std::uint64_t duration_ns, const Token* instead_of) const {
+                                      std::uint64_t duration_ns, const Token* instead_of,
+                                      uid_t giver) const {
   PolicyRequest asked{device, bytes, duration_ns, 0, 0};
   for (const Entry& entry : entries) {
     if (entry.grant.owner != owner) continue;
@@ -136,30 +147,30 @@ Result<void> Registry::Look::may_have(uid_t owner, const Device& device, std::ui
     asked.other_bytes +=
         entry.over ? entry.use.used_bytes : std::max(entry.grant.limit_bytes, entry.use.used_bytes);
   }
-  return policy.may_have(::geteuid(), owner, asked);
+  return policy.may_have(giver, owner, asked);
 }
 
 Result<Registry::Look> Registry::look(const Device* asked_for) {
   auto names = scan(state_);
   if (!names) return pass_on(names);
-  Look look{std::move(*names), {}, Policy::load()};
+  Look look{std::move(*names), {}, {}, Policy::load()};
   warnings_.clear();
   if (const PolicyProblem* problem = look.policy.problem()) {
     warnings_.push_back(
         fmt::format("policy: {} (until this is mended, nothing is given out)", problem->line()));
   }
   GrantClamp clamp(look.policy, devices_for(look.policy, state_, asked_for));
-  auto warn = [&](FileName name, FileKind kind, const Error& error) {
-    name.kind = kind;
-    if (error.code == ErrorCode::kExpired || (name.uid != ::geteuid() && ::geteuid() != 0)) return;
-    warnings_.push_back(fmt::format("ignored {}/{}: it {} (remove it if it stays)", state_.path(),
-                                    name.text(), error.message));
-  };
+  PassedOver passed(state_);
+  if (::geteuid() == 0) passed.add_squatters(look.names);
+  const auto is_grant = [](const FileName& name) { return name.kind == FileKind::kGrant; };
+  look.entries.reserve(
+      static_cast<std::size_t>(std::count_if(look.names.begin(), look.names.end(), is_grant)));
   for (const FileName& name : look.names) {
-    if (name.kind != FileKind::kGrant) continue;
+    if (!is_grant(name)) continue;
     auto grant = read_grant(state_, name);
     if (!grant) {
-      if (grant.error().code != ErrorCode::kNotFound) warn(name, name.kind, grant.error());
+      if (grant.error().code == ErrorCode::kExpired) look.expired.push_back(name);
+      if (grant.error().code != ErrorCode::kNotFound) passed.add(name, grant.error());
       continue;
     }
     clamp.clamp_deadline(*grant);
@@ -170,18 +181,17 @@ Result<Registry::Look> Registry::look(const Device* asked_for) {
     if (use) {
       entry.use = std::move(*use);
     } else if (read_grant(state_, name)) {  // else it was put away between the two looks
-      warn(name, FileKind::kLedger, use.error());
+      passed.add({name.uid, name.token, FileKind::kLedger}, use.error());
     } else {
       continue;
     }
-    const bool abandoned = entry.grant.held && !entry.use.any_live &&
-                           liveness_of(entry.grant.holder) == Liveness::kDead;
-    entry.over = entry.over || entry.use.ended || abandoned;
+    entry.over = entry.over || entry.use.ended || is_abandoned(entry.grant, entry.use);
     look.entries.push_back(std::move(entry));
   }
   std::sort(look.entries.begin(), look.entries.end(), [](const Entry& a, const Entry& b) {
     return std::tie(a.grant.birth_ns, a.grant.number) < std::tie(b.grant.birth_ns, b.grant.number);
   });
+  for (std::string& line : passed.lines()) warnings_.push_back(std::move(line));
   for (Entry& entry : look.entries) {
     clamp.clamp_bytes(entry.grant, entry.over, entry.use.used_bytes);
   }
@@ -219,12 +229,11 @@ void Registry::sweep(Look& look) {
                         (name.kind == FileKind::kLedger &&
                          !std::binary_search(granted.begin(), granted.end(), name.token));
     if (orphan) remove_file(state_, name);
-    if (name.kind != FileKind::kGrant) continue;
-    auto grant = read_grant(state_, name);
-    if (!grant && grant.error().code == ErrorCode::kExpired) {  // of an earlier boot
-      remove_file(state_, name);
-      remove_file(state_, {name.uid, name.token, FileKind::kLedger});
-    }
+  }
+  for (const FileName& name : look.expired) {
+    if (name.uid != me && me != 0) continue;
+    remove_file(state_, name);
+    remove_file(state_, {name.uid, name.token, FileKind::kLedger});
   }
 }
 
@@ -260,6 +269,23 @@ Result<PartitionInfo> Registry::find(std::string_view id) {
   }
   if (chosen == nullptr) return partition_not_found(id);
   return chosen->info();
+}
+
+Result<Registry::Standing> Registry::standing(const PartitionInfo& partition) {
+  auto name = FileName::parse(fmt::format("chronos.{}.{}.grant", partition.owner, partition.token));
+  if (!name) return partition_not_found(partition.id);
+  auto grant = read_grant(state_, *name);
+  if (!grant && grant.error().code == ErrorCode::kExpired) return partition_not_found(partition.id);
+  if (!grant) return pass_on(grant);
+  const Policy policy = Policy::load();
+  GrantClamp(policy, {}).clamp_deadline(*grant);
+  const std::uint64_t now = boot_now();
+  if (grant->ended || grant->deadline_ns <= now) return Standing{};
+  auto use = read_ledger(state_, *grant);
+  if (!use && use.error().code == ErrorCode::kNotFound) return partition_not_found(partition.id);
+  // A ledger that cannot be read ends nothing, as in look().
+  if (use && (use->ended || is_abandoned(*grant, *use))) return Standing{};
+  return Standing{true, grant->deadline_ns - now};
 }
 
 DeviceUse Registry::use_of(const Device& device, const std::vector<PartitionInfo>& partitions) {

@@ -1,6 +1,8 @@
 // What one look into the state directory found; shared by the parts of the registry.
 #pragma once
 
+#include <unistd.h>
+
 #include <string_view>
 #include <vector>
 
@@ -28,17 +30,19 @@ struct Registry::Entry {
 
 struct Registry::Look {
   std::vector<FileName> names;
-  std::vector<Entry> entries;  // oldest first
+  std::vector<FileName> expired;  // grants of an earlier boot
+  std::vector<Entry> entries;     // oldest first
   Policy policy;
 
   // The active partition that `id` means; the caller's own wins where several match.
   // Errors: kNotFound, kInvalid (several are called so).
   Result<const Entry*> choose(std::string_view id) const;
 
-  // Whether the policy lets the caller give `owner` one partition more, of this size and for this
+  // Whether the policy lets `giver` give `owner` one partition more, of this size and for this
   // long since its birth; with `instead_of`, in the place of that one. Errors: kPermission.
   Result<void> may_have(uid_t owner, const Device& device, std::uint64_t bytes,
-                        std::uint64_t duration_ns, const Token* instead_of = nullptr) const;
+                        std::uint64_t duration_ns, const Token* instead_of = nullptr,
+                        uid_t giver = ::geteuid()) const;
 };
 
 tl::unexpected<Error> partition_not_found(std::string_view id);

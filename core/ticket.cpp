@@ -72,16 +72,10 @@ Result<Ticket> Ticket::take(const StateDir& state, std::string_view device_key, 
 
   const FileName name{::geteuid(), layout.token, FileKind::kTicket};
   const std::string_view bytes_of_it(reinterpret_cast<const char*>(&layout), sizeof layout);
-  auto made = make_file(state, name, sizeof layout, bytes_of_it, name.uid);
+  UniqueFd locked;
+  auto made = make_file(state, name, sizeof layout, bytes_of_it, name.uid, &locked);
   if (!made) return pass_on(made);
-  uid_t owner = 0;
-  off_t size = 0;
-  auto fd = open_file(state, name, O_RDWR, owner, size);
-  if (!fd || !try_lock_slot(fd->get(), 0)) {
-    remove_file(state, name);
-    return fail(ErrorCode::kSystem, "cannot lock " + state.path() + "/" + name.text());
-  }
-  return Ticket(state, name, std::move(*fd));
+  return Ticket(state, name, std::move(locked));
 }
 
 Ticket::~Ticket() {

@@ -4,8 +4,8 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <charconv>
-#include <cmath>
 #include <optional>
 
 #include "core/text.hpp"
@@ -146,11 +146,12 @@ std::uint64_t MemoryAmount::on(std::uint64_t total) const {
   // 0.3 of 10 GiB is 3 GiB, not one byte less. Below 2^51 bytes the error of shares that sum to 1
   // stays below one byte in all, so that they fit; a product of doubles would not promise that.
   // fraction = mantissa * 2^-shift, a mantissa of 53 bits.
+  // Taken apart here, because frexp() would bring libm into every process that the shim rides in.
   __extension__ using Wide = unsigned __int128;
-  int exponent = 0;
-  auto mantissa = static_cast<std::uint64_t>(std::ldexp(std::frexp(fraction, &exponent), 53));
-  int shift = 53 - exponent;
+  const auto bits = std::bit_cast<std::uint64_t>(fraction);
+  const int shift = 1075 - static_cast<int>(bits >> 52);
   if (shift + 1 >= 128) return 0;
+  const std::uint64_t mantissa = (bits & ((1ull << 52) - 1)) | 1ull << 52;
   return static_cast<std::uint64_t>((static_cast<Wide>(2 * mantissa + 1) * total) >> (shift + 1));
 }
 

@@ -11,14 +11,10 @@
 #include "shim/trace.hpp"
 
 namespace chronos::shim {
-namespace {
 
-struct Remembered {
-  cl_context context;
-  std::uint64_t version;
-  const Assignment* assignment;
-};
-constinit thread_local Remembered last{nullptr, 0, nullptr};
+constinit thread_local detail::RememberedContext detail::last_context{nullptr, 0, nullptr};
+
+namespace {
 
 // The real functions under the names that core/opencl_facts.hpp calls them by.
 struct RealOpenCl {
@@ -124,12 +120,11 @@ cl_device_id root_of(const Table& real, cl_device_id device) {
   return device;
 }
 
-const Assignment& assignment_of(const Table& real, cl_context context) {
-  const std::uint64_t version = contexts_version();
-  if (last.context == context && last.version == version) return *last.assignment;
+const Assignment& detail::look_up_assignment(const Table& real, cl_context context) {
+  const std::uint64_t version = shim::contexts_version();
   bool lasting = true;
   const Assignment& assignment = find_assignment(real, context, lasting);
-  if (lasting) last = {context, version, &assignment};
+  if (lasting) detail::last_context = {context, version, &assignment};
   return assignment;
 }
 

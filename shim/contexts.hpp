@@ -4,11 +4,26 @@
 #include "shim/gate.hpp"
 #include "shim/opencl.hpp"
 #include "shim/partitions.hpp"
+#include "shim/process.hpp"
 
 namespace chronos::shim {
 
-// Some nanoseconds when this thread asked for the same context last. Any thread.
-const Assignment& assignment_of(const Table& real, cl_context context);
+namespace detail {
+struct RememberedContext {
+  cl_context context;
+  std::uint64_t version;
+  const Assignment* assignment;
+};
+extern constinit thread_local RememberedContext last_context;
+const Assignment& look_up_assignment(const Table& real, cl_context context);
+}  // namespace detail
+
+// A few instructions when this thread asked for the same context last. Any thread.
+inline const Assignment& assignment_of(const Table& real, cl_context context) {
+  const detail::RememberedContext& last = detail::last_context;
+  if (last.context == context && last.version == contexts_version()) return *last.assignment;
+  return detail::look_up_assignment(real, context);
+}
 
 // The place of one device (of its root device, if it is a sub-device). Any thread.
 Place place_of(const Table& real, cl_device_id device);

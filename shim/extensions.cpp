@@ -11,7 +11,7 @@ namespace {
 constexpr std::size_t kExtensions = static_cast<std::size_t>(Extension::kCount);
 constexpr std::size_t kAnswers = 64;
 
-constexpr std::array<const char*, kExtensions> kNames = {
+constexpr char kNames[kExtensions][48] = {
 #define CHRONOS_EXTENSION(name, ...) #name,
 #define CHRONOS_ASKED(name, ...) #name,
 #include "shim/extensions.def"

@@ -42,57 +42,64 @@ void explain(const Attachment& attachment, std::uint64_t size, Attachment::Outco
   }
 }
 
-bool charge(const Assignment& assignment, std::uint64_t size, Receipt& receipt) {
+[[gnu::cold]] void refuse_all(const std::string& why) {
+  if (first_time(Topic::kUnusable)) say(fmt::format("{}; every allocation is refused", why));
+}
+
+// What the first `charged` attachments took is given back; the next one refused.
+[[gnu::cold]] void refuse(const Assignment& assignment, std::uint64_t size, std::size_t charged,
+                          Attachment::Outcome outcome) {
+  Attachment& attachment = *assignment.attachments[charged];
+  while (charged-- > 0) assignment.attachments[charged]->credit(size);
+  attachment.count_refusal();
+  explain(attachment, size, outcome);
+}
+
+// Empty: refused.
+[[gnu::always_inline]] inline Receipt charge(const Assignment& assignment, std::uint64_t size) {
   notice_fork();
   if (assignment.why != nullptr) {
-    if (first_time(Topic::kUnusable)) {
-      say(fmt::format("{}; every allocation is refused", *assignment.why));
-    }
-    return false;
+    refuse_all(*assignment.why);
+    return Receipt();
   }
   for (std::size_t i = 0; i < assignment.attachments.size(); ++i) {
-    Attachment& attachment = *assignment.attachments[i];
-    const Attachment::Outcome outcome = attachment.charge(size);
+    const Attachment::Outcome outcome = assignment.attachments[i]->charge(size);
     if (outcome.admitted()) continue;
-    while (i-- > 0) assignment.attachments[i]->credit(size);
-    attachment.count_refusal();
-    explain(attachment, size, outcome);
-    return false;
+    refuse(assignment, size, i, outcome);
+    return Receipt();
   }
-  receipt = Receipt(epoch(), assignment.index, size);
-  return true;
+  return Receipt(epoch(), assignment.index, size);
 }
 
 // Of a charge, and of one of this very process.
-bool is_ours(Receipt receipt) {
+inline bool is_ours(Receipt receipt) {
   if (!receipt.is_charged()) return false;
   notice_fork();
   return receipt.epoch() == (epoch() & 0x1ff);
 }
 
-void credit(Receipt receipt) {
-  if (!is_ours(receipt)) return;
+// Of a receipt that is ours.
+inline void credit(Receipt receipt) {
   const Assignment* assignment = assignments[receipt.assignment()].load(std::memory_order_acquire);
   for (Attachment* attachment : assignment->attachments) attachment->credit(receipt.bytes());
 }
 
 }  // namespace
 
-bool reserve(const Assignment& assignment, std::uint64_t size, Receipt& receipt) {
-  const bool fits = charge(assignment, size, receipt);
-  if (trace::on()) fits ? trace::admitted(size) : trace::refused(size);
-  return fits;
+Receipt reserve(const Assignment& assignment, std::uint64_t size) {
+  const Receipt receipt = charge(assignment, size);
+  if (trace::on()) receipt.is_charged() ? trace::admitted(size) : trace::refused(size);
+  return receipt;
 }
 
-bool adjust(const Assignment& assignment, std::uint64_t actual, Receipt& receipt) {
+bool detail::change(const Assignment& assignment, std::uint64_t actual, Receipt& receipt) {
   const std::uint64_t reserved = receipt.bytes();
   if (actual > reserved) {
-    Receipt more;
-    if (!charge(assignment, actual - reserved, more)) {
+    if (!charge(assignment, actual - reserved).is_charged()) {
       if (trace::on()) trace::refused(actual);
       return false;
     }
-  } else if (actual < reserved) {
+  } else if (is_ours(receipt)) {
     credit(Receipt(receipt.epoch(), receipt.assignment(), reserved - actual));
   }
   if (trace::on()) trace::corrected(reserved, actual);
@@ -101,7 +108,8 @@ bool adjust(const Assignment& assignment, std::uint64_t actual, Receipt& receipt
 }
 
 void give_back(Receipt receipt) {
-  if (trace::on() && is_ours(receipt)) trace::given_back(receipt.bytes());
+  if (!is_ours(receipt)) return;
+  if (trace::on()) trace::given_back(receipt.bytes());
   credit(receipt);
 }
 

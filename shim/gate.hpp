@@ -46,13 +46,20 @@ class Receipt {
 };
 inline constexpr std::size_t kMaxAssignments = 256;
 
-// Charges `size` bytes to every partition of the assignment, or to none. On a refusal the program
-// gets at most one line that says why. False: refused.
-bool reserve(const Assignment& assignment, std::uint64_t size, Receipt& receipt);
+// Charges `size` bytes to every partition of the assignment, or to none. Empty: refused, and the
+// program gets at most one line that says why.
+[[nodiscard]] Receipt reserve(const Assignment& assignment, std::uint64_t size);
+
+namespace detail {
+bool change(const Assignment& assignment, std::uint64_t actual, Receipt& receipt);
+}
 
 // Makes `receipt` one for `actual` bytes, when the driver has said what an object really takes.
 // False, and nothing changed, if the partition has no room for the difference.
-bool adjust(const Assignment& assignment, std::uint64_t actual, Receipt& receipt);
+[[nodiscard]] inline bool adjust(const Assignment& assignment, std::uint64_t actual,
+                                 Receipt& receipt) {
+  return actual == receipt.bytes() || detail::change(assignment, actual, receipt);
+}
 
 // Gives back what was reserved for an allocation that came to nothing: the driver failed, or else
 // the rest of it was refused.

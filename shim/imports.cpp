@@ -30,8 +30,7 @@ void note_import(const Table& real, cl_mem object) {
   if (trace::on()) trace::imported(size);
 }
 
-bool is_import(const cl_bitfield* properties) {
-  if (properties == nullptr) return false;
+bool detail::names_import(const cl_bitfield* properties) {
   while (*properties != 0) {
     if (is_handle(*properties)) return true;
     if (*properties != kDeviceHandleList) {

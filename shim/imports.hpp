@@ -21,6 +21,11 @@ void note_import(const Table& real, cl_mem object);
 
 // Whether `properties` of clCreateBufferWithProperties or its like hand over an external memory
 // handle (cl_khr_external_memory).
-bool is_import(const cl_bitfield* properties);
+namespace detail {
+bool names_import(const cl_bitfield* properties);
+}
+inline bool is_import(const cl_bitfield* properties) {
+  return properties != nullptr && detail::names_import(properties);
+}
 
 }  // namespace chronos::shim

@@ -12,10 +12,11 @@
 namespace chronos::shim {
 
 constinit std::atomic<bool> detail::any_counted{false};
+constinit std::atomic<bool> detail::callbacks_asked_for{false};
+
+void CL_CALLBACK detail::on_destroyed(cl_mem, void* word) { give_back(Receipt(word)); }
 
 namespace {
-
-void CL_CALLBACK on_destroyed(cl_mem, void* word) { give_back(Receipt(word)); }
 
 struct ProgramCallback {
   DestructorCallback notify;
@@ -94,13 +95,16 @@ Counts& counts() { return *all_counts().load(std::memory_order_acquire); }
 bool counts_asked_for() {
   static const bool asked = [] {
     const char* mode = trusted_env("CHRONOS_LIFETIME");
-    return mode != nullptr && std::strcmp(mode, "counts") == 0;
+    const bool counts = mode != nullptr && std::strcmp(mode, "counts") == 0;
+    detail::callbacks_asked_for.store(!counts);
+    return counts;
   }();
   return asked;
 }
 
 bool call_back(const Table& real, cl_mem object, Receipt receipt) {
-  return real.clSetMemObjectDestructorCallback(object, on_destroyed, receipt.word()) == CL_SUCCESS;
+  return real.clSetMemObjectDestructorCallback(object, detail::on_destroyed, receipt.word()) ==
+         CL_SUCCESS;
 }
 
 // Drivers count the commands that they have queued (PoCL), or do not show it.
@@ -113,7 +117,7 @@ bool in_use(const Table& real, cl_mem object) {
 
 }  // namespace
 
-bool follow(const Table& real, cl_mem object, Receipt receipt, bool counted) {
+bool detail::follow_slowly(const Table& real, cl_mem object, Receipt receipt, bool counted) {
   const bool calls_back = !counted && real.clSetMemObjectDestructorCallback != nullptr;
   if (calls_back && !counts_asked_for()) return call_back(real, object, receipt);
   counts().add(object, receipt, nullptr, calls_back);

@@ -15,12 +15,22 @@ namespace chronos::shim {
 
 namespace detail {
 extern std::atomic<bool> any_counted;
-}
+extern std::atomic<bool> callbacks_asked_for;  // false until CHRONOS_LIFETIME was read
+void CL_CALLBACK on_destroyed(cl_mem object, void* receipt);
+bool follow_slowly(const Table& real, cl_mem object, Receipt receipt, bool counted);
+}  // namespace detail
 
 // Gives `receipt` back when `object` is gone; `counted` as Assignment has it: a loader's table has
 // an entry for callbacks though the driver's may be too short for it. False if it cannot be
 // arranged. Any thread.
-bool follow(const Table& real, cl_mem object, Receipt receipt, bool counted);
+inline bool follow(const Table& real, cl_mem object, Receipt receipt, bool counted) {
+  const auto call_back = real.clSetMemObjectDestructorCallback;
+  if (!counted && call_back != nullptr &&
+      detail::callbacks_asked_for.load(std::memory_order_relaxed)) {
+    return call_back(object, detail::on_destroyed, receipt.word()) == CL_SUCCESS;
+  }
+  return detail::follow_slowly(real, object, receipt, counted);
+}
 
 using DestructorCallback = void(CL_CALLBACK*)(cl_mem, void*);
 

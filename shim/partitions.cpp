@@ -8,6 +8,7 @@
 
 #include "core/clock.hpp"
 #include "core/grant_clamp.hpp"
+#include "core/ownership.hpp"
 #include "core/partition_files.hpp"
 #include "core/text.hpp"
 #include "core/users.hpp"
@@ -18,6 +19,7 @@ namespace {
 
 // What the state directory has for one user or one id, without ledgers.
 struct Found {
+  bool hidden = false;               // there may be more, which cannot be told from here
   std::vector<Grant> grants;         // oldest first
   std::vector<std::string> damaged;  // "<path> is garbled"
 };
@@ -26,13 +28,14 @@ Result<Found> read_grants(const StateDir& state, auto wanted) {
   auto names = scan(state);
   if (!names) return pass_on(names);
   Found found;
+  found.hidden = owners_are_hidden(state) && may_own_unseen(*names);
   for (const FileName& name : *names) {
     if (name.kind != FileKind::kGrant || !wanted(name)) continue;
     auto grant = read_grant(state, name);
     if (grant) {
       found.grants.push_back(std::move(*grant));
     } else if (grant.error().code != ErrorCode::kNotFound &&
-               grant.error().code != ErrorCode::kExpired) {
+               grant.error().code != ErrorCode::kExpired && !squatter_of(state, name)) {
       found.damaged.push_back(
           fmt::format("{}/{} {}", state.path(), name.text(), grant.error().message));
     }
@@ -203,6 +206,11 @@ Place Partitions::owned_place(const std::string& key, const std::string& device_
   if (!found) return refuse_for_now(found.error());
   clamp(found->grants);
   bool owns = false;
+  // A user namespace is no way out of a partition.
+  const bool is_me_outside = !found->grants.empty() || !found->damaged.empty();
+  if (found->hidden && !is_me_outside) {
+    return refuse("in this user namespace it cannot be told whether a partition is yours");
+  }
   for (const Grant& grant : found->grants) {
     if (is_over(grant)) continue;
     owns = true;

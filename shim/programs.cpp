@@ -140,8 +140,12 @@ bool charge_each(const std::vector<Held>& held, std::vector<Charge>& before) {
       charge.receipt = old->receipt;
       before.erase(old);
     }
-    fits = charge.receipt.is_charged() ? adjust(*now.assignment, now.bytes, charge.receipt)
-                                       : reserve(*now.assignment, now.bytes, charge.receipt);
+    if (charge.receipt.is_charged()) {
+      fits = adjust(*now.assignment, now.bytes, charge.receipt);
+    } else {
+      charge.receipt = reserve(*now.assignment, now.bytes);
+      fits = charge.receipt.is_charged();
+    }
     if (charge.receipt.is_charged()) after.push_back(charge);
     if (!fits) break;
   }

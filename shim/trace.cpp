@@ -29,7 +29,7 @@ constexpr std::size_t kCalls = static_cast<std::size_t>(Call::kCount) + 1;
 static_assert(kCalls <= kMaxTraceCalls);
 
 // The last row is for what no entry point of the lists asked for.
-constexpr std::array<const char*, kCalls> kNames = {
+constexpr char kNames[kCalls][48] = {
 #define CHRONOS_ENTRY(name, ...) #name,
 #include "shim/entry_points.def"
 #define CHRONOS_EXTENSION(name, ...) #name,

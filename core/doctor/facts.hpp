@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "core/device.hpp"
+#include "core/ownership.hpp"
 
 namespace chronos::doctor {
 
@@ -88,12 +89,16 @@ struct Facts {
 // `version`: that of the caller.
 Facts gather(const std::string& version);
 
+inline constexpr uid_t kFirstOrdinaryUid = 1000;  // logind leaves system users' files alone
+// Whether logind takes the caller's files out of that directory at the end of their last session.
+bool files_go_at_logout(const StateDir& state);
+
 // RemoveIPC= of the last of logind's files (in the order that logind reads them) that sets it.
 bool removes_ipc(const std::vector<std::string>& contents);
 // hidepid= of the /proc mount, from /proc/self/mountinfo: 0, 1, 2 or 4.
 unsigned hidepid_of(std::string_view mountinfo);
 // Whether /proc/self/uid_map is that of the initial user namespace.
-bool is_initial_uid_map(std::string_view text);
+using chronos::is_initial_uid_map;
 
 // ---- Parts of gather(), each in a file of its own ----------------------------------------------
 void look_at_system(Facts& facts);      // system.cpp

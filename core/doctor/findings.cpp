@@ -15,7 +15,6 @@ namespace {
 
 constexpr char kShim[] = "libchronos_shim.so";
 constexpr uid_t kOverflowUid = 65534;            // how a user namespace shows who is not in it
-constexpr uid_t kFirstOrdinaryUid = 1000;        // logind leaves system users' files alone
 constexpr std::uint64_t kLittleSpace = 1 << 20;  // some forty partitions
 
 class Findings {

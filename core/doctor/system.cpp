@@ -122,10 +122,9 @@ unsigned hidepid_of(std::string_view mountinfo) {
   return found;
 }
 
-bool is_initial_uid_map(std::string_view text) {
-  unsigned long inside = 1, outside = 1, count = 0;
-  return std::sscanf(std::string(text).c_str(), "%lu %lu %lu", &inside, &outside, &count) == 3 &&
-         inside == 0 && outside == 0 && count == 4294967295UL;
+bool files_go_at_logout(const StateDir& state) {
+  return state.path() == StateDir::kFallbackDir && ::geteuid() >= kFirstOrdinaryUid &&
+         logind_runs() && removes_ipc(logind_files());
 }
 
 void look_at_system(Facts& facts) {

@@ -24,6 +24,7 @@ constexpr std::size_t kDrivers = 64;
 struct Known {
   const void* table;  // the driver's own, or the one that a loader has made for a platform
   Table real;
+  bool is_tagged = false;  // objects that lead there may have another table behind the second word
 };
 // Filled from the start. A loader that comes again may use an address again: the entry is replaced.
 std::array<std::atomic<const Known*>, kDrivers> known_tables;
@@ -77,6 +78,13 @@ struct DriverDoor {
       return first != nullptr ? first->real : kNone;
     }
     const auto* const begin = static_cast<const Object*>(object);
+    const Known* first = known_tables[0].load(std::memory_order_acquire);
+    if (first != nullptr && first->table == begin->table && !first->is_tagged) return first->real;
+    return real_of(begin);
+  }
+
+ private:
+  static const Table& real_of(const Object* begin) {
     if (begin->table == nullptr) return real(nullptr);
     if (is_tagged(*begin->table) && begin->data != nullptr) {
       if (const Known* known = find_known(begin->data)) return known->real;
@@ -167,15 +175,15 @@ void* hook_for(const HookedEntry& entry, const Known& known) {
   if (entry.index == offsetof(Table, clCreateContextFromType) / sizeof(void*)) {
     return wrap_from_type(known, Indices());
   }
-  return entry.hook();
+  return hook_of<DriverDoor>(entry.call);
 }
 
 // A driver that was unloaded and came again has its own functions in the same place.
 bool has_hooks(void* const* entries) {
-  return std::any_of(std::begin(kHookedEntries<DriverDoor>), std::end(kHookedEntries<DriverDoor>),
-                     [&](const HookedEntry& entry) {
-                       return entry.since == 10 && entries[entry.index] == entry.hook();
-                     });
+  return std::any_of(
+      std::begin(kHookedEntries), std::end(kHookedEntries), [&](const HookedEntry& entry) {
+        return entry.since == 10 && entries[entry.index] == hook_of<DriverDoor>(entry.call);
+      });
 }
 
 void patch(cl_platform_id platform) {
@@ -186,7 +194,7 @@ void patch(cl_platform_id platform) {
   std::lock_guard lock(patching);
   if (find_known(table) != nullptr && has_hooks(reinterpret_cast<void**>(table))) return;
   const unsigned version = version_of(platform, *table);
-  auto* known = new Known{table, {}};
+  auto* known = new Known{table, {}, is_tagged(*table)};
   std::memcpy(static_cast<void*>(&known->real), static_cast<const void*>(table),
               entries_since(version) * sizeof(void*));
   if (is_tagged(known->real)) known->real.clGetPlatformIDs = nullptr;
@@ -207,7 +215,7 @@ void patch(cl_platform_id platform) {
     return;
   }
   trace::door_opened(DoorKind::kDriver);
-  for (const HookedEntry& entry : kHookedEntries<DriverDoor>) {
+  for (const HookedEntry& entry : kHookedEntries) {
     if (trace::on() && entry.since <= version && entries[entry.index] == nullptr &&
         !is_optional(entry)) {
       trace::note(TraceNoteKind::kShortTable, entry.name);
@@ -262,7 +270,7 @@ Managed* managed_platform(cl_platform_id platform, GetForPlatform real) {
   if (found == managed.end()) {
     found = std::find_if(managed.begin(), managed.end(), is_of(nullptr));
     if (found == managed.end()) return nullptr;
-    *found = new Managed{platform, {nullptr, {}}};
+    *found = new Managed{platform, {nullptr, {}, false}};
     auto** entries = reinterpret_cast<void**>(&(*found)->known.real);
 #define CHRONOS_TABLE(name) entries[offsetof(Table, name) / sizeof(void*)] = real(platform, #name);
 #include "shim/doors/table.def"
@@ -279,7 +287,7 @@ struct ForPlatformWrapper {
     std::lock_guard lock(patching);
     const Managed* made = managed_platform(platform, real.load());
     if (made == nullptr || !serves_hooks(made->known.real)) return address;
-    for (const HookedEntry& entry : kHookedEntries<DriverDoor>) {
+    for (const HookedEntry& entry : kHookedEntries) {
       if (std::strcmp(entry.name, name) != 0) continue;
       void* hook = hook_for(entry, made->known);
       return hook != nullptr ? hook : address;
@@ -297,7 +305,7 @@ struct SetDataWrapper {
       std::lock_guard lock(patching);
       for (Managed*& made : managed) {
         if (made == nullptr || made->platform != platform) continue;
-        keep(new Known{data, made->known.real});
+        keep(new Known{data, made->known.real, false});
         made = nullptr;  // not deleted: hooks refer to it. The next loader asks anew.
       }
     }

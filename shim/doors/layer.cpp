@@ -40,9 +40,9 @@ void open_door(void* const* target, unsigned count) {
   Slots& slots = layer_tables[Loader];
   std::copy_n(target, count, slots.begin());
   if (!serves_hooks(LayerDoor<Loader>::target)) return;
-  for (const HookedEntry& entry : kHookedEntries<LayerDoor<Loader>>) {
+  for (const HookedEntry& entry : kHookedEntries) {
     if (entry.index < count && slots[entry.index] != nullptr) {
-      slots[entry.index] = entry.hook();
+      slots[entry.index] = hook_of<LayerDoor<Loader>>(entry.call);
     } else if (!is_optional(entry)) {
       trace::note(TraceNoteKind::kShortTable, entry.name);
     }

@@ -27,7 +27,7 @@ extern "C" __attribute__((visibility("hidden"))) const ElfW(Ehdr) __ehdr_start;
 namespace chronos::shim {
 namespace {
 
-// In the order of the assembly's numbers (symbols_<machine>.S).
+// In the order of the assembly's numbers (symbols_<machine>.S), which is that of the lists.
 enum Symbol : unsigned {
 #define CHRONOS_ENTRY(name, since, ...) k_##name,
 #include "shim/entry_points.def"
@@ -36,8 +36,9 @@ enum Symbol : unsigned {
   kGetPlatforms,
   kSymbols
 };
+static_assert(kGetPlatforms == static_cast<unsigned>(Call::kCount));
 
-constexpr std::array<const char*, kSymbols> kNames = {
+constexpr char kNames[kSymbols][48] = {
 #define CHRONOS_ENTRY(name, since, ...) #name,
 #include "shim/entry_points.def"
 #define CHRONOS_EXTENSION(name, ...) #name,
@@ -54,6 +55,20 @@ struct Provider {
 };
 std::array<Provider, kProviders> providers;
 std::mutex finding;
+
+}  // namespace
+}  // namespace chronos::shim
+
+// Read by assembly: where every caller's call goes, once that is known to be the same for all; null
+// until then.
+extern "C" {
+__attribute__((
+    visibility("hidden"))) constinit std::array<std::atomic<void*>, chronos::shim::kSymbols>
+    chronos_symbol_shortcuts{};
+}
+
+namespace chronos::shim {
+namespace {
 
 // Modules whose calls come through our layer.
 std::array<std::atomic<const void*>, 8> layered;
@@ -87,31 +102,28 @@ void* CL_API_CALL address_by_name(const char* name) {
   return hook_by_name<SymbolDoor<Index>>(&SymbolDoor<Index>::table, name, address);
 }
 
-// The hook for a symbol: the lists' rows first, in the enumeration's order.
 template <int Index>
-void* hook_of(unsigned symbol) {
-  constexpr std::size_t kEntries = std::size(kHookedEntries<SymbolDoor<Index>>);
-  if (symbol < kEntries) return kHookedEntries<SymbolDoor<Index>>[symbol].hook();
-  if (symbol == kGetPlatforms) return nullptr;
-  return kHookedExtensions<SymbolDoor<Index>>[symbol - kEntries].hook();
-}
-
-template <int Index>
-inline const std::array<void*, kSymbols> kThunks = {
-#define CHRONOS_ENTRY(name, since, ...) \
-  reinterpret_cast<void*>(              \
-      &Thunk<decltype(&Hooks<SymbolDoor<Index>>::name)>::template call<Index, k_##name>),
+void* thunk_of(unsigned symbol) {
+  switch (symbol) {
+#define CHRONOS_ENTRY(name, ...)    \
+  case k_##name:                    \
+    return reinterpret_cast<void*>( \
+        &Thunk<decltype(&Hooks<SymbolDoor<Index>>::name)>::template call<Index, k_##name>);
 #include "shim/entry_points.def"
 #define CHRONOS_EXTENSION(name, ...) \
-  reinterpret_cast<void*>(           \
-      &Thunk<decltype(&Hooks<SymbolDoor<Index>>::name)>::template call<Index, k_##name>),
+  case k_##name:                     \
+    return reinterpret_cast<void*>(  \
+        &Thunk<decltype(&Hooks<SymbolDoor<Index>>::name)>::template call<Index, k_##name>);
 #include "shim/extensions.def"
-    nullptr};
+    default:
+      return nullptr;
+  }
+}
 
 template <int... Index>
 void* thunk_of(int provider, unsigned symbol, std::integer_sequence<int, Index...>) {
   void* found = nullptr;
-  (void)((Index == provider && (found = kThunks<Index>[symbol], true)) || ...);
+  (void)((Index == provider && (found = thunk_of<Index>(symbol), true)) || ...);
   return found;
 }
 
@@ -127,8 +139,14 @@ bool is_layered(const void* module) {
   return false;
 }
 
+// Needs `finding`.
 void call_straight(Provider& provider) {
-  for (unsigned i = 0; i < kSymbols; ++i) provider.target[i].store(provider.real[i]);
+  for (unsigned i = 0; i < kSymbols; ++i) {
+    void* before = provider.target[i].exchange(provider.real[i]);
+    if (before != nullptr) {
+      chronos_symbol_shortcuts[i].compare_exchange_strong(before, provider.real[i]);
+    }
+  }
 }
 
 // A function that is not asked for here would be hooked and not be found.
@@ -157,7 +175,7 @@ void fill(Provider& provider, void* handle, const Table& table) {
   for (unsigned i = 0; i < kSymbols; ++i) {
     void* real = real_dlsym()(handle, kNames[i]);
     provider.real[i] = real;
-    void* hook = hook_of<Index>(i);
+    void* hook = hook_of<SymbolDoor<Index>>(static_cast<Call>(i));
     if (i == kGetPlatforms && real != nullptr) hook = wrap_loader_function(kNames[i], real);
     if (i == k_clGetExtensionFunctionAddress)
       hook = reinterpret_cast<void*>(&address_by_name<Index>);
@@ -268,12 +286,10 @@ Place place_of(std::uintptr_t address) {
   return place;
 }
 
-// What the caller would have got without us: the next in the global scope, then its own libraries,
+// What the caller would have got without us, where the global scope has none: its own libraries',
 // then anybody's.
 void* find_real(const Place& place, const char* name) {
-  void* found = real_dlsym()(RTLD_NEXT, name);
-  if (found != nullptr && is_copy(module_of(found))) found = find_past_copies(name);
-  if (found != nullptr) return found;
+  void* found = nullptr;
   if (void* handle =
           ::dlopen(place.name.empty() ? nullptr : place.name.c_str(), RTLD_LAZY | RTLD_NOLOAD)) {
     found = real_dlsym()(handle, name);
@@ -294,7 +310,10 @@ void* nothing() { return nullptr; }
 
 void* find_target(unsigned symbol, std::uintptr_t address) {
   const Place place = place_of(address);
-  void* real = find_real(place, kNames[symbol]);
+  // The next in the global scope comes before anything of a caller's own, whoever calls.
+  void* next = real_dlsym()(RTLD_NEXT, kNames[symbol]);
+  if (next != nullptr && is_copy(module_of(next))) next = find_past_copies(kNames[symbol]);
+  void* real = next != nullptr ? next : find_real(place, kNames[symbol]);
   if (real == nullptr) return reinterpret_cast<void*>(&nothing);
   if (!is_active_copy()) return real;
   const int provider = provider_of(real);
@@ -302,8 +321,13 @@ void* find_target(unsigned symbol, std::uintptr_t address) {
     void* wrapped = driver_symbol(kNames[symbol], real);
     return wrapped != nullptr ? wrapped : real;
   }
-  static std::mutex adding;
-  std::lock_guard lock(adding);
+  std::lock_guard lock(finding);
+  void* const target = providers[static_cast<std::size_t>(provider)].target[symbol].load();
+  if (target == nullptr) return real;
+  if (next != nullptr) {
+    chronos_symbol_shortcuts[symbol].store(target);
+    return target;
+  }
   for (Caller& caller : callers) {
     if (caller.end.load() != 0) continue;
     caller.begin = place.begin;
@@ -311,8 +335,7 @@ void* find_target(unsigned symbol, std::uintptr_t address) {
     caller.end.store(place.end, std::memory_order_release);
     break;
   }
-  void* target = providers[static_cast<std::size_t>(provider)].target[symbol].load();
-  return target != nullptr ? target : real;
+  return target;
 }
 
 unsigned symbol_number(const char* name) {

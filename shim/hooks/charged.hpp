@@ -31,7 +31,7 @@ inline std::uint64_t charged_first(const Assignment& assignment, std::uint64_t s
 // called with it and says how many bytes it really takes.
 template <class Create, class Settle>
 cl_mem create_charged(const Table& real, cl_context context, std::uint64_t size,
-                      cl_int* errcode_ret, Create create, Settle settle) {
+                      cl_int* errcode_ret, const Create& create, const Settle& settle) {
   // What is wrong with the call is the driver's to say, in its own words.
   if (Guard::inside() || context == nullptr || size == 0) return create(errcode_ret);
   const Assignment& assignment = assignment_of(real, context);
@@ -41,8 +41,8 @@ cl_mem create_charged(const Table& real, cl_context context, std::uint64_t size,
   }
 
   Guard guard;
-  Receipt receipt;
-  if (!reserve(assignment, charged_first(assignment, size), receipt)) return refused(errcode_ret);
+  Receipt receipt = reserve(assignment, charged_first(assignment, size));
+  if (!receipt.is_charged()) return refused(errcode_ret);
   cl_int error = CL_SUCCESS;
   cl_mem object = create(&error);
   if (object == nullptr) {
@@ -60,8 +60,9 @@ cl_mem create_charged(const Table& real, cl_context context, std::uint64_t size,
 
 // An object that takes what was asked for.
 template <class Create>
-cl_mem create_charged(const Table& real, cl_context context, std::uint64_t size,
-                      cl_int* errcode_ret, Create create) {
+[[gnu::always_inline]] inline cl_mem create_charged(const Table& real, cl_context context,
+                                                    std::uint64_t size, cl_int* errcode_ret,
+                                                    const Create& create) {
   return create_charged(real, context, size, errcode_ret, create, [size](cl_mem) { return size; });
 }
 
@@ -77,9 +78,12 @@ cl_mem create_import(const Table& real, Create create) {
 
 // A buffer, which costs nothing over shared virtual memory that is charged already.
 template <class Create>
-cl_mem create_buffer(const Table& real, cl_context context, const cl_bitfield* properties,
-                     cl_mem_flags flags, std::size_t size, const void* host_ptr,
-                     cl_int* errcode_ret, Create create) {
+[[gnu::always_inline]] inline cl_mem create_buffer(const Table& real, cl_context context,
+                                                   const cl_bitfield* properties,
+                                                   cl_mem_flags flags, std::size_t size,
+                                                   const void* host_ptr, cl_int* errcode_ret,
+                                                   const Create& create) {
+  if (Guard::inside()) return create(errcode_ret);
   if (is_import(properties)) return create_import(real, [&] { return create(errcode_ret); });
   if ((flags & CL_MEM_USE_HOST_PTR) != 0 && is_charged_memory(host_ptr, size)) {
     return create(errcode_ret);
@@ -122,12 +126,12 @@ void* allocate_charged(const Table& real, cl_context context, const Assignment* 
   }
 
   Guard guard;
-  Receipt receipt;
   auto refuse = [&]() -> void* {
     if (errcode_ret != nullptr) *errcode_ret = CL_OUT_OF_RESOURCES;
     return nullptr;
   };
-  if (!reserve(*assignment, charged_first(*assignment, size), receipt)) return refuse();
+  Receipt receipt = reserve(*assignment, charged_first(*assignment, size));
+  if (!receipt.is_charged()) return refuse();
   void* address = allocate();
   if (address == nullptr) {
     undo(receipt);

@@ -4,6 +4,8 @@
 // that answers the real functions for an OpenCL object that came in through it.
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
 #include <cstring>
 
 #include "shim/hooks/addresses.hpp"
@@ -96,16 +98,19 @@ struct Hooks : MemoryObjectHooks<Door>,
   }
 };
 
-// Where an entry point stands in a dispatch table, since which OpenCL version (times ten), and the
-// hook of a door for it.
+// Where an entry point stands in a dispatch table, and since which OpenCL version (times ten). The
+// names are in place and the hooks in code: pointers would be relocated in every process that the
+// shim rides in.
 struct HookedEntry {
-  const char* name;
-  unsigned index;
-  unsigned since;
-  void* plain;
-  void* traced;
-  // Decided before any door opens: without a trace, its wrapper is not even there.
-  void* hook() const { return trace::on() ? traced : plain; }
+  char name[48];
+  Call call;
+  std::uint16_t index;
+  std::uint16_t since;
+};
+inline constexpr HookedEntry kHookedEntries[] = {
+#define CHRONOS_ENTRY(name, since, ...) \
+  {#name, Call::name, static_cast<std::uint16_t>(offsetof(Table, name) / sizeof(void*)), since},
+#include "shim/entry_points.def"
 };
 
 // What is shared with GL and EGL stands in tables of drivers that have none of it as null.
@@ -129,45 +134,54 @@ inline bool serves_hooks(const Table& real) {
   return objects && (programs || !has_programs);
 }
 
-template <class Door>
-inline const HookedEntry kHookedEntries[] = {
-#define CHRONOS_ENTRY(name, since, ...)                                        \
-  {#name, static_cast<unsigned>(offsetof(Table, name) / sizeof(void*)), since, \
-   reinterpret_cast<void*>(&Hooks<Door>::name),                                \
-   reinterpret_cast<void*>(&trace::Named<Door::kKind, Call::name, &Hooks<Door>::name>::call)},
-#include "shim/entry_points.def"
-};
-
 struct HookedExtension {
-  const char* name;
+  char name[48];
+  Call call;
   Extension extension;
-  void* plain;
-  void* traced;
-  void* hook() const { return trace::on() ? traced : plain; }
 };
-
-template <class Door>
-inline const HookedExtension kHookedExtensions[] = {
-#define CHRONOS_EXTENSION(name, ...)                                    \
-  {#name, Extension::name, reinterpret_cast<void*>(&Hooks<Door>::name), \
-   reinterpret_cast<void*>(&trace::Named<Door::kKind, Call::name, &Hooks<Door>::name>::call)},
+inline constexpr HookedExtension kHookedExtensions[] = {
+#define CHRONOS_EXTENSION(name, ...) {#name, Call::name, Extension::name},
 #include "shim/extensions.def"
 };
+
+// A door's hook for what is in the lists. Whether there is a trace is decided before any door
+// opens: without one, its wrapper is not even there.
+template <class Door, Call kCall, auto kHook>
+void* plain_or_traced() {
+  return trace::on() ? reinterpret_cast<void*>(&trace::Named<Door::kKind, kCall, kHook>::call)
+                     : reinterpret_cast<void*>(kHook);
+}
+template <class Door>
+void* hook_of(Call call) {
+  switch (call) {
+#define CHRONOS_ENTRY(name, ...) \
+  case Call::name:               \
+    return plain_or_traced<Door, Call::name, &Hooks<Door>::name>();
+#include "shim/entry_points.def"
+#define CHRONOS_EXTENSION(name, ...) \
+  case Call::name:                   \
+    return plain_or_traced<Door, Call::name, &Hooks<Door>::name>();
+#include "shim/extensions.def"
+    case Call::kCount:
+      break;
+  }
+  return nullptr;
+}
 
 template <class Door>
 void* hook_by_name(const Table* table, const char* name, void* real) {
   if (name == nullptr || real == nullptr) return real;
-  for (const HookedExtension& hooked : kHookedExtensions<Door>) {
+  for (const HookedExtension& hooked : kHookedExtensions) {
     if (std::strcmp(name, hooked.name) != 0) continue;
     remember_extension(door_id<Door>(), hooked.extension, real);
-    return hooked.hook();
+    return hook_of<Door>(hooked.call);
   }
   // Some drivers hand out core functions by name too.
-  for (const HookedEntry& hooked : kHookedEntries<Door>) {
+  for (const HookedEntry& hooked : kHookedEntries) {
     if (std::strcmp(name, hooked.name) != 0) continue;
     const bool has =
         table != nullptr && reinterpret_cast<void* const*>(table)[hooked.index] != nullptr;
-    return has ? hooked.hook() : real;
+    return has ? hook_of<Door>(hooked.call) : real;
   }
   if (trace::on()) trace::asked_for(name);
   return real;

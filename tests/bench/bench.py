@@ -18,6 +18,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import waiting
+
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "bench"
 
@@ -184,6 +186,37 @@ class Bench:
         self.spawn("exec of bash -c :", rounds,
                    {name: (more, ["bash", "-c", ":"]) for name, more in preloads.items()})
 
+    # Time
+
+    def fresh_state(self):
+        return tempfile.TemporaryDirectory(prefix="chronos-bench.", dir="/dev/shm")
+
+    def expiry(self):
+        """Each round, a hundred partitions end within a second while every core is busy."""
+        count = 100
+        for name, cores in (("idle machine", 0), ("every core busy", os.cpu_count())):
+            late = []
+            for _ in range(1 if self.quick else 3):
+                with self.fresh_state() as state, waiting.busy_cores(cores):
+                    late += waiting.sigterm_lateness(
+                        self.chronos, self.program("sigterm_witness"), state, self.environment,
+                        count)
+            self.add("SIGTERM after the deadline", name, late, max_ns=max(late))
+
+    def wake_up(self):
+        """In process here, so that starting a command is no part of it."""
+        os.environ["CHRONOS_LIBRARY"] = str(self.programs.parents[1] / "lib/libchronos.so")
+        sys.path.insert(0, str(ROOT / "python"))
+        import chronos
+
+        for how in ("release", "expiry"):
+            with self.fresh_state() as state:
+                os.environ["CHRONOS_STATE_DIR"] = state
+                late = waiting.wake_up_lateness(
+                    self.chronos, chronos.Partitioner(), state, self.environment,
+                    20 if self.quick else 100, how)
+            self.add("a waiter's turn", f"after {how}", late, max_ns=max(late))
+
     def all(self):
         self.run(self.chronos, "create", "0", "1GiB", "1h", "--name", NAME)
         self.buffers()
@@ -194,6 +227,8 @@ class Bench:
         self.registry()
         self.commands()
         self.execs()
+        self.wake_up()
+        self.expiry()
 
 
 def machine():
@@ -240,6 +275,8 @@ def table(rows):
             cells = [f"  {row['name']:<24}", shown(row[key], key)]
             if "median_ns" in row:
                 cells.append(f"median {shown(row['median_ns'], key)}")
+            if "max_ns" in row:
+                cells.append(f"worst {shown(row['max_ns'], key)}")
             if base and row is not base:
                 cells.append(f"added {shown(row[key] - base[key], key)}")
                 cells.append(f"{row[key] / base[key]:6.2f}x")

@@ -1,15 +1,13 @@
 """`chronos extend` and `chronos resize` while programs run; by others; killed at any moment."""
 
 import json
-import os
 import random
-import shutil
 import signal
 import subprocess
-import tempfile
 import time
 
 import pytest
+from people import lab, make_lab, needs_root, reachable_build, users  # noqa: F401
 from support import CHRONOS, GIB, MIB, PATIENCE, REFUSED, built, by_level, poll
 from support import any_box, box, fake_box, pocl  # noqa: F401
 
@@ -201,46 +199,25 @@ def test_the_supervisor_ends_at_the_extended_deadline_and_warns_anew(box):
 
 # --- other users ----------------------------------------------------------------------------------
 
-@pytest.fixture
-def open_box(box):
-    """A box whose state directory and command are open to other users."""
-    if os.geteuid() != 0:
-        pytest.skip("acts as other users")
-    with tempfile.TemporaryDirectory(prefix="chronos-e2e-") as folder, \
-            tempfile.TemporaryDirectory(prefix="chronos-e2e-", dir="/dev/shm") as state:
-        os.chmod(folder, 0o755)
-        os.chmod(state, 0o1777)
-        box.command = shutil.copy(CHRONOS, folder)
-        box.env["CHRONOS_STATE_DIR"] = state
-        yield box
-
-
-def as_user(box, uid, *arguments):
-    command = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", box.command]
-    return subprocess.run([*command, *map(str, arguments)], env=box.env, text=True, cwd="/",
-                          capture_output=True, timeout=PATIENCE, check=False)
-
-
-def test_others_cannot_extend_or_resize(open_box):
-    box = open_box
-    box.create(GIB)
-    box.chronos("create", 0, "1GiB", "1h", "--name", "granted", "--user", "nobody")
-    before = box.partitions()
+@needs_root
+def test_others_cannot_extend_or_resize(lab):
+    alice = lab.alice
+    lab.create(GIB)
+    lab.chronos("create", 0, "1GiB", "1h", "--name", "granted", "--user", alice.name)
+    before = lab.partitions()
     for verb in (("extend", "1h"), ("resize", "2GiB"), ("resize", "1MiB", "--drain")):
-        result = as_user(box, 65534, verb[0], "p1", *verb[1:])
-        assert (result.returncode, result.stderr) == (
-            1, "Permission denied: partition owned by root\n")
-        result = as_user(box, 65534, verb[0], "granted", *verb[1:])
-        assert (result.returncode, result.stderr) == (
-            1, "Permission denied: partition granted by root (only root can extend or resize it; "
-               "you can release it)\n")
-    after = box.partitions()
+        result = alice(verb[0], "p1", *verb[1:], status=1)
+        assert result.stderr == "Permission denied: partition owned by root\n"
+        result = alice(verb[0], "granted", *verb[1:], status=1)
+        assert result.stderr == ("Permission denied: partition granted by root (only root can extend "
+                                 "or resize it; you can release it)\n")
+    after = lab.partitions()
     for name in ("p1", "granted"):
         assert after[name]["limit_bytes"] == before[name]["limit_bytes"]
         assert after[name]["duration_seconds"] == before[name]["duration_seconds"]
-    box.chronos("extend", "granted", "1h")
-    box.chronos("resize", "granted", "2GiB")
-    assert as_user(box, 65534, "release", "granted").returncode == 0
+    lab.chronos("extend", "granted", "1h")
+    lab.chronos("resize", "granted", "2GiB")
+    alice("release", "granted")
 
 
 # --- killed in their work -------------------------------------------------------------------------

@@ -50,6 +50,18 @@ def test_what_is_stopped_goes_on_where_it_was(pocl, folder):
     assert pocl.used("p2") == 0
 
 
+def test_it_saves_when_its_time_is_up(pocl, folder):
+    """The real thing: the deadline passes, and the grace is enough however slow the machine is."""
+    program = pocl.run(*command(pocl, folder, 10**9, "--device", 0, "--memory", "256MiB",
+                                "--duration", "8s", "--on-expiry", "terminate", "--terminate-after",
+                                "0.5s", "--grace", "1h"), door=None)
+    assert program.returncode == ENDED, program.stderr
+    started, stopped = program.stdout.splitlines()
+    assert started.startswith("starting at step 0 of ")
+    assert re.fullmatch(r"stopped and saved at step \d+", stopped)
+    assert [path.name for path in folder.iterdir()] == ["heat.npz"]
+
+
 def test_the_example_fits_or_says_so(pocl, folder):
     refused = pocl.run(pocl.command, "run", "--device", 0, "--memory", "1MiB", "--duration", "1h",
                        "--", PYTHON, EXAMPLE, "--size", 2048, "--file", folder / "x.npz", door=None)

@@ -36,7 +36,7 @@ def test_a_moved_installation_works(moved_tree, chronos, fake_driver):
     shim = Path(seen.stdout.strip())
     assert shim.is_relative_to(moved_tree) and shim.exists()
     refused = run("run", "--partition", "p1", "--", BUILD / "tests" / "clients" / "linked_c",
-                  "--size", str(1 << 46))
+                  "--size", str(6 << 30))
     assert refused.returncode == 3 and "partition p1: refused" in refused.stderr
     assert run("release", "p1").returncode == 0
 

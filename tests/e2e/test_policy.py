@@ -416,7 +416,8 @@ def test_the_example_of_the_documentation_is_right(box):
     path.write_text(example, encoding="utf-8")
     result = box.chronos("policy", "check", path)
     for key in ("memory", "partitions", "duration", "closed", "reserved_users", "reserved_groups",
-                "unassigned", "on_expiry", "warn_before", "grace", "users.", "groups."):
+                "unassigned", "on_expiry", "warn_before", "terminate_after", "grace",
+                "users.", "groups."):
         assert key in example
     assert "Policy for " in result.stdout
 
@@ -428,5 +429,28 @@ def test_the_ladder_of_the_policy_is_the_default_of_run(box):
     run = ("run", "--device", 0, "--memory", "1MiB", "--duration", "0.3s")
     killed = box.chronos(*run, "--", "sleep", "60", status=124)
     assert "the program is killed" in killed.stderr
+    shown = json.loads(box.chronos("policy", "show", "--json").stdout)["expiry"]
+    assert shown == {"on_expiry": "kill", "warn_before_seconds": [],
+                     "terminate_after_seconds": None, "grace_seconds": None}
     # What is said on the command line stands above it.
     box.chronos(*run, "--on-expiry", "refuse", "--", "sleep", "1", status=0)
+
+
+def test_every_step_of_the_ladder_can_be_in_the_policy(box):
+    path = box.folder / "config.toml"
+    path.write_text("[expiry]\non_expiry = 'terminate'\nwarn_before = ['1s', '2s']\n"
+                    "terminate_after = '0.5s'\ngrace = '0.25s'\n", encoding="utf-8")
+    box.env["CHRONOS_CONFIG"] = str(path)
+    shown = box.chronos("policy", "show").stdout
+    assert f"  Warning: 2s, 1s before ({path}:3)\n" in shown
+    assert f"  SIGTERM: 500ms after the end ({path}:4)\n" in shown
+    assert f"  Grace: 250ms ({path}:5)\n" in shown
+    deaf = "trap '' TERM; while :; do sleep 0.1; done"
+    run = box.chronos("run", "--device", 0, "--memory", "1MiB", "--duration", "4.5s", "--", "sh",
+                      "-c", deaf, status=124)
+    assert run.stderr.splitlines() == [
+        "chronos: partition partition_0001 ends in 2s",
+        "chronos: partition partition_0001 ends in 1s",
+        "chronos: partition partition_0001 has ended; new allocations are refused, and in 500ms "
+        "the program is told to end (SIGTERM, then SIGKILL after 250ms)",
+        "chronos: the program is told to end (SIGTERM, then SIGKILL after 250ms)"]

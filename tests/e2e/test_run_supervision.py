@@ -83,6 +83,12 @@ def test_programs_that_cannot_be_started(chronos, p1, program, status):
     (("--partition", "p1", "--device", 0, "true"), "--device excludes --partition"),
     (("--partition", "p1", "--on-expiry", "explode", "true"), "--on-expiry: 'explode' is none of"),
     (("--partition", "p1", "--grace", "soon", "true"), "invalid duration 'soon'"),
+    (("--partition", "p1", "--warn-before", "5m,", "true"), "invalid duration"),
+    (("--partition", "p1", "--warn-before", "5m,0", "true"), "invalid times '5m,0'"),
+    (("--partition", "p1", "--on-expiry", "terminate", "--terminate-after", "-1", "true"),
+     "invalid duration '-1'"),
+    (("--partition", "p1", "--on-expiry", "kill", "--terminate-after", "5", "true"),
+     "--terminate-after goes with --on-expiry terminate"),
 ], ids=repr)
 def test_125_when_chronos_itself_fails(chronos, p1, arguments, message):
     result = chronos("run", *arguments)
@@ -435,6 +441,42 @@ def test_terminate_gives_the_grace_to_all_of_the_tree(chronos, tmp_path):
                      "--", "sh", "-c", script)
     assert result.returncode == 124
     assert (tmp_path / "late").read_text() == "late\n"
+
+
+# Waits for SIGTERM without a handler, and says when it came, by the clock of deadlines.
+TELLS_TERM = """
+import signal, sys, time
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+signal.sigwait({signal.SIGTERM})
+print(time.clock_gettime(time.CLOCK_BOOTTIME), flush=True)
+"""
+
+
+def test_sigterm_comes_the_set_time_after_the_end_and_not_before(chronos):
+    began = time.clock_gettime(time.CLOCK_BOOTTIME)
+    result = chronos("run", *FOR_COMMAND, "1s", "--on-expiry", "terminate", "--terminate-after",
+                     "0.75s", "--", PYTHON, "-c", TELLS_TERM)
+    assert result.returncode == 124
+    assert float(result.stdout) >= began + 1.75
+    assert result.stderr.splitlines() == [
+        "chronos: partition partition_0001 has ended; new allocations are refused, and in 750ms "
+        "the program is told to end (SIGTERM, then SIGKILL after 10s)",
+        "chronos: the program is told to end (SIGTERM, then SIGKILL after 10s)"]
+
+
+def test_who_ends_before_sigterm_has_its_own_status(chronos):
+    result = chronos("run", *FOR_COMMAND, "0.3s", "--on-expiry", "terminate", "--terminate-after",
+                     "1h", "--", "sh", "-c", "sleep 1; exit 6")
+    assert result.returncode == 6
+    assert "new allocations are refused, and in 1h the program" in result.stderr
+
+
+def test_each_of_several_warnings(chronos):
+    process = chronos.start("run", *FOR_COMMAND, "7s", "--warn-before", "2s,6s,4s", "--", "sh",
+                            "-c", "read word")
+    lines = [process.stderr.readline() for _ in range(3)]
+    assert lines == [f"chronos: partition partition_0001 ends in {left}s\n" for left in (6, 4, 2)]
+    process.communicate("", timeout=20)
 
 
 def test_refuse_lets_the_program_go_on(chronos):

@@ -129,7 +129,7 @@ def test_first_come_first_served(box):
     refused = box.chronos("create", 0, "10%", "1h", "--name", "quick", status=3)
     assert refused.stderr.startswith("Not enough available memory on device 0 (asked 2.40 GiB, "
                                      "available 9.60 GiB, but ")
-    assert "waits in line for 19.2 GiB; --wait joins the line" in refused.stderr
+    assert "waits in line for 19.2 GiB; `chronos create --wait` joins the line" in refused.stderr
     assert box.chronos("available", 0).stdout == "40.00\n"
     assert large.is_waiting and small.is_waiting
     box.chronos("release", "old")
@@ -332,3 +332,16 @@ def test_a_waiter_does_not_poll(box):
     waiter.process.kill()
 
 
+
+
+def test_growth_does_not_overtake_those_in_line(box):
+    box.create("60%", "old")
+    box.create("10%", "mine")
+    waiter = Waiter(box, "50%", name="new")
+    waiter.in_line()
+    refused = box.chronos("resize", "mine", "20%", status=3)
+    assert "waits in line for 12 GiB" in refused.stderr
+    box.chronos("resize", "mine", "5%")
+    waiter.process.kill()
+    waiter.process.wait()
+    box.chronos("resize", "mine", "20%")

@@ -57,13 +57,11 @@ TEST_CASE("several partitions are charged all or none", "[gate]") {
   CHECK(both.attachments.size() == 2);
   CHECK(&both == &assignment_for({small.get(), large.get()}, nullptr));
 
-  Receipt receipt;
-  REQUIRE(reserve(both, 3 * kMiB, receipt));
+  const Receipt receipt = reserve(both, 3 * kMiB);
+  REQUIRE(receipt.is_charged());
   CHECK(small->used() == 3 * kMiB);
   CHECK(large->used() == 3 * kMiB);
-  Receipt second;
-  CHECK_FALSE(reserve(both, 2 * kMiB, second));  // fits the large one only
-  CHECK_FALSE(second.is_charged());
+  CHECK_FALSE(reserve(both, 2 * kMiB).is_charged());  // fits the large one only
   CHECK(large->used() == 3 * kMiB);
   give_back(receipt);
   give_back(Receipt());
@@ -79,8 +77,7 @@ TEST_CASE("a reason refuses everything", "[gate]") {
   const std::vector<Attachment*> no_attachments;
   const Assignment& none = assignment_for(no_attachments, &why);
   CHECK_FALSE(none.is_free());
-  Receipt receipt;
-  CHECK_FALSE(reserve(none, 1, receipt));
+  CHECK_FALSE(reserve(none, 1).is_charged());
   CHECK(assignment_for({}, nullptr).is_free());
 }
 
@@ -90,8 +87,8 @@ TEST_CASE("a receipt of the parent is worth nothing in a child", "[gate][process
   auto place = partition_of(10 * kMiB);
   const std::vector<Attachment*> attachments = {place.get()};
   const Assignment& assignment = assignment_for(attachments, nullptr);
-  Receipt receipt;
-  REQUIRE(reserve(assignment, 4 * kMiB, receipt));
+  const Receipt receipt = reserve(assignment, 4 * kMiB);
+  REQUIRE(receipt.is_charged());
   const std::uint64_t before = epoch();
   Receipt foreign(before + 1, assignment.index, 4 * kMiB);
   give_back(foreign);

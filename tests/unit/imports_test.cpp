@@ -68,11 +68,13 @@ struct TestDoor {
 // What is handed out for `name`, as the type of the function `like`.
 template <class Function>
 Function hook(const char* name, Function) {
-  for (const HookedEntry& entry : kHookedEntries<TestDoor>) {
-    if (std::string(name) == entry.name) return reinterpret_cast<Function>(entry.hook());
+  for (const HookedEntry& entry : kHookedEntries) {
+    if (std::string(name) == entry.name)
+      return reinterpret_cast<Function>(hook_of<TestDoor>(entry.call));
   }
-  for (const HookedExtension& extension : kHookedExtensions<TestDoor>) {
-    if (std::string(name) == extension.name) return reinterpret_cast<Function>(extension.hook());
+  for (const HookedExtension& extension : kHookedExtensions) {
+    if (std::string(name) == extension.name)
+      return reinterpret_cast<Function>(hook_of<TestDoor>(extension.call));
   }
   FAIL(name << " is not hooked");
   return nullptr;

@@ -265,6 +265,21 @@ TEST_CASE("a reclaimer that died half way is followed by another", "[ledger]") {
   CHECK(ledger.charge(slot, 10, shared.terms(), false) == Verdict::kAdmitted);
 }
 
+TEST_CASE("of a slot that was claimed without its lock, a free lock says nothing", "[ledger]") {
+  SharedLedger shared(1000);
+  Ledger ledger = shared.ledger();
+  FakeJudge judge;
+  const bool locked = GENERATE(true, false);
+  SlotRef slot;
+  REQUIRE(ledger.claim_slot(0, process(7), slot, locked));
+  judge.processes[7] = Liveness::kUnknown;
+  CHECK(ledger.reclaim(judge) == locked);
+  if (!locked) {
+    judge.processes[7] = Liveness::kDead;
+    CHECK(ledger.reclaim(judge));
+  }
+}
+
 TEST_CASE("generations wrap around", "[ledger]") {
   SharedLedger shared(1000);
   Ledger ledger = shared.ledger();

@@ -71,8 +71,20 @@ grace = 0
   CHECK(file.devices[1].users->value == std::vector<std::string>{"alice", "1000"});
   CHECK(file.devices[1].groups->value == std::vector<std::string>{"lab"});
   CHECK(file.expiry.action->value == ExpiryAction::kTerminate);
-  CHECK(file.expiry.warn_before_ns->value == 600 * kSecond);
+  CHECK(file.expiry.warn_before_ns->value == std::vector<std::uint64_t>{600 * kSecond});
   CHECK(file.expiry.grace_ns->value == 0);
+}
+
+TEST_CASE("warnings are one time or several, longest first, each once", "[policy]") {
+  using Times = std::vector<std::uint64_t>;
+  auto times = [](const std::string& value) {
+    return good("[expiry]\nwarn_before = " + value).expiry.warn_before_ns->value;
+  };
+  CHECK(times("0").empty());
+  CHECK(times("[]").empty());
+  CHECK(times("90") == Times{90 * kSecond});
+  CHECK(times("['1m', '30m', 60, '5m']") == Times{1800 * kSecond, 300 * kSecond, 60 * kSecond});
+  CHECK(good("[expiry]\nterminate_after = '1m'").expiry.terminate_after_ns->value == 60 * kSecond);
 }
 
 TEST_CASE("an empty policy says nothing", "[policy]") {
@@ -123,6 +135,9 @@ TEST_CASE("each mistake is told with its line and what is allowed", "[policy]") 
   CHECK(mistake("[expiry]\non_expiry = 'stop'") ==
         "2: expiry.on_expiry is 'stop'; it must be \"refuse\", \"terminate\" or \"kill\"");
   CHECK(mistake("[expiry]\ngrace = '-1s'").starts_with("2: expiry.grace: "));
+  CHECK(mistake("[expiry]\nterminate_after = 'soon'").starts_with("2: expiry.terminate_after: "));
+  CHECK(mistake("[expiry]\nwarn_before = ['1m',\n0]").starts_with("3: an element of expiry.warn_"));
+  CHECK(mistake("[expiry]\nwarn_before = [true]").starts_with("2: an element of expiry.warn_"));
   CHECK(mistake("[expiry]\nladder = 1").starts_with("2: unknown key expiry.ladder"));
   CHECK(mistake("\n\n[limits\n").starts_with("3: "));
   CHECK(mistake("a = 1\na = 2").starts_with("2: "));

@@ -123,17 +123,18 @@ TEST_CASE("devices are closed to all and reserved for some", "[policy]") {
 TEST_CASE("the own file narrows, and widens nothing", "[policy]") {
   const Files files(
       "unassigned = 'deny'\n[limits]\npartitions = 2\n[expiry]\non_expiry = 'terminate'\n"
-      "grace = 10\n",
+      "grace = 10\nterminate_after = 5\n",
       "unassigned = 'allow'\n[limits]\npartitions = 9\nduration = '1h'\n[devices.2]\nclosed = "
       "true\n"
-      "[expiry]\non_expiry = 'refuse'\ngrace = 5\nwarn_before = 1\n");
+      "[expiry]\non_expiry = 'refuse'\ngrace = 5\nterminate_after = 10\nwarn_before = 1\n");
   const Policy policy = files.load();
   const UserPolicy mine = policy.for_caller();
   CHECK(mine.limits.size() == 2);
   CHECK(mine.unassigned.value == Unassigned::kDeny);
   CHECK(mine.expiry.action->value == ExpiryAction::kTerminate);
   CHECK(mine.expiry.grace_ns->value == 5 * kNanosPerSecond);
-  CHECK(mine.expiry.warn_before_ns->value == kNanosPerSecond);
+  CHECK(mine.expiry.terminate_after_ns->value == 5 * kNanosPerSecond);
+  CHECK(mine.expiry.warn_before_ns->value == std::vector{kNanosPerSecond});
   CHECK(refusal(policy, kSomebody, 1, 1, 0, 2).starts_with("policy: at most 2 partitions"));
   CHECK(refusal(policy, kSomebody, 1, 2).ends_with("own.toml:4)"));
   CHECK(refusal(policy, kSomebody, 1, 1, 0, 0, 2).ends_with("own.toml:6)"));
@@ -174,9 +175,9 @@ TEST_CASE("the own file is where the environment says", "[policy]") {
   CHECK(PolicyPaths::of_this_process().own == "/a/b");
   CHECK(PolicyPaths::of_this_process().own_is_named);
   chronos::test::SetEnv none("CHRONOS_CONFIG", "");
-  chronos::test::SetEnv home("HOME", "/home/x");
+  chronos::test::SetEnv home("HOME", "/home/user");
   chronos::test::SetEnv relative("XDG_CONFIG_HOME", "relative");
-  CHECK(PolicyPaths::of_this_process().own == "/home/x/.config/chronos/config.toml");
+  CHECK(PolicyPaths::of_this_process().own == "/home/user/.config/chronos/config.toml");
   chronos::test::SetEnv folder("XDG_CONFIG_HOME", "/cfg");
   CHECK(PolicyPaths::of_this_process().own == "/cfg/chronos/config.toml");
   CHECK_FALSE(PolicyPaths::of_this_process().own_is_named);

@@ -1,0 +1,59 @@
+// Whose what lies in the state directory is, by the kernel's word: everybody may put files there,
+// under any name. Any thread.
+#pragma once
+
+#include <sys/types.h>
+
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/partition_files.hpp"
+#include "core/result.hpp"
+#include "core/state_dir.hpp"
+
+namespace chronos {
+
+// Who has put something under a name that only `name.uid` or root may use. None: it is theirs, or
+// gone, or cannot be told.
+std::optional<uid_t> squatter_of(const StateDir& state, const FileName& name);
+
+// Whether a regular file of that name is there and belongs to `uid`.
+bool is_file_of(const StateDir& state, const FileName& name, uid_t uid);
+
+// `text` of /proc/PID/uid_map.
+bool is_initial_uid_map(std::string_view text);
+// What the caller is called outside of its user namespace, by that text; none: nobody knows.
+std::optional<uid_t> outer_uid(std::string_view uid_map, uid_t inside);
+
+// In a user namespace that does not know the owner of the state directory, all strangers look alike
+// to the kernel: then nobody can tell whose partitions are there.
+bool owners_are_hidden(const StateDir& state);
+
+// Whether a grant in `names` may be the caller's own though it does not look so from here. Only
+// where owners_are_hidden().
+bool may_own_unseen(const std::vector<FileName>& names);
+
+// What of the state directory was passed over in a look, as lines for people: what is the caller's
+// to mend, and for root what anybody has left there. However much it is, it makes few lines.
+class PassedOver {
+ public:
+  explicit PassedOver(const StateDir& state) : state_(state) {}
+  void add(const FileName& name, const Error& error);
+  // For root: those of `names` that are under others' names.
+  void add_squatters(const std::vector<FileName>& names);
+  std::vector<std::string> lines() const;
+
+ private:
+  struct Pile {
+    std::size_t count = 0;
+    std::string example;
+  };
+  const StateDir& state_;
+  std::vector<std::string> lines_;
+  std::map<uid_t, Pile> more_, squatters_;
+};
+
+}  // namespace chronos
