@@ -129,7 +129,7 @@ std::optional<Error> Registry::turn_of_another(const Look& look, const Device& d
     }
     // Nobody can block a device with a ticket, written by hand, for what they may not have.
     const uid_t waiter = waiting.file.uid;
-    if (!look.may_have(waiter, request.device, waiting.bytes, 0, nullptr, waiter)) continue;
+    if (!look.may_have(waiter, device, waiting.bytes, 0, nullptr, waiter)) continue;
     const bool could_go_on = waiting.bytes <= available;
     if (could_go_on && line.overtake) continue;
     line.held_back = could_go_on;

@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 #include <elf.h>
 #include <link.h>
+#include <sys/auxv.h>
 
 #include <cstring>
 #include <string>
@@ -97,6 +98,23 @@ void* find_past_copies(const char* name) {
     if (found != nullptr && ::dladdr(found, &info) != 0 && info.dli_fbase == base) return found;
   }
   return nullptr;
+}
+
+std::string earlier_library() {
+  auto base_of = [](const void* address) -> const void* {
+    Dl_info info{};
+    return ::dladdr(address, &info) != 0 ? info.dli_fbase : nullptr;
+  };
+  // Ours alone of the names that programs do not define themselves tells whether we are in order.
+  const void* named = real_dlsym()(RTLD_DEFAULT, "clDeinitLayer");
+  if (named == nullptr || !is_copy(base_of(named))) return {};
+  const void* first = real_dlsym()(RTLD_DEFAULT, "clCreateBuffer");
+  Dl_info info{};
+  if (first == nullptr || ::dladdr(first, &info) == 0 || is_copy(info.dli_fbase)) return {};
+  // A program's own copy of a loader is reached by the other doors.
+  const bool is_program =
+      base_of(reinterpret_cast<const void*>(::getauxval(AT_PHDR))) == info.dli_fbase;
+  return is_program ? std::string() : std::string(info.dli_fname);
 }
 
 bool is_active_copy() {

@@ -3,7 +3,6 @@
 #include <dlfcn.h>
 #include <elf.h>
 #include <link.h>
-#include <sys/auxv.h>
 
 #include <algorithm>
 #include <array>
@@ -362,18 +361,6 @@ void* handle_symbol(void* handle, const char* name) {
     }
   }
   return driver_symbol(name, real);
-}
-
-std::string earlier_library() {
-  // Ours alone of the names that programs do not define themselves tells whether we are in order.
-  if (!is_own(real_dlsym()(RTLD_DEFAULT, "clDeinitLayer"))) return {};
-  void* first = real_dlsym()(RTLD_DEFAULT, "clCreateBuffer");
-  Dl_info info{};
-  if (first == nullptr || is_own(first) || ::dladdr(first, &info) == 0) return {};
-  // A program's own copy of a loader is reached by the other doors.
-  const bool is_program = module_of(reinterpret_cast<const void*>(::getauxval(AT_PHDR))) ==
-                          static_cast<const void*>(info.dli_fbase);
-  return is_program ? std::string() : std::string(info.dli_fname);
 }
 
 void is_reached_by_layer(const void* function) {
