@@ -3,9 +3,12 @@
 #include <dlfcn.h>
 #include <elf.h>
 #include <link.h>
+#include <sys/auxv.h>
 
 #include <cstring>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "shim/doors/dlsym.hpp"
 
@@ -58,6 +61,61 @@ bool is_first() {
 }
 
 }  // namespace
+
+bool is_copy(const void* base) {
+  struct Wanted {
+    const void* base;
+    bool found;
+  } wanted{base, false};
+  ::dl_iterate_phdr(
+      [](dl_phdr_info* object, std::size_t, void* out) {
+        auto* asked = static_cast<Wanted*>(out);
+        if (reinterpret_cast<const void*>(object->dlpi_addr) != asked->base) return 0;
+        const char* name = soname_of(*object);
+        asked->found = name != nullptr && std::strcmp(name, kSoname) == 0;
+        return 1;
+      },
+      &wanted);
+  return wanted.found;
+}
+
+void* find_past_copies(const char* name) {
+  std::vector<std::pair<const void*, std::string>> objects;
+  ::dl_iterate_phdr(
+      [](dl_phdr_info* object, std::size_t, void* out) {
+        static_cast<decltype(objects)*>(out)->emplace_back(
+            reinterpret_cast<const void*>(object->dlpi_addr), object->dlpi_name);
+        return 0;
+      },
+      &objects);
+  for (const auto& [base, path] : objects) {
+    if (path.empty() || is_copy(base)) continue;
+    void* handle = ::dlopen(path.c_str(), RTLD_LAZY | RTLD_NOLOAD);
+    if (handle == nullptr) continue;
+    void* found = real_dlsym()(handle, name);
+    ::dlclose(handle);
+    Dl_info info{};
+    if (found != nullptr && ::dladdr(found, &info) != 0 && info.dli_fbase == base) return found;
+  }
+  return nullptr;
+}
+
+std::string earlier_library() {
+  auto base_of = [](const void* address) -> const void* {
+    Dl_info info{};
+    return ::dladdr(address, &info) != 0 ? info.dli_fbase : nullptr;
+  };
+  // Ours alone of the names that programs do not define themselves tells whether we are in order.
+  const void* named = real_dlsym()(RTLD_DEFAULT, "clDeinitLayer");
+  if (named == nullptr || !is_copy(base_of(named))) return {};
+  const void* first = real_dlsym()(RTLD_DEFAULT, "clCreateBuffer");
+  Dl_info info{};
+  if (first == nullptr || ::dladdr(first, &info) == 0 || is_copy(info.dli_fbase)) return {};
+  // A program's own copy of a loader is reached by the other doors.
+  const bool is_program =
+      base_of(reinterpret_cast<const void*>(::getauxval(AT_PHDR))) == info.dli_fbase;
+  return is_program ? std::string() : std::string(info.dli_fname);
+}
 
 bool is_active_copy() {
   static const bool active = is_first();

@@ -3,7 +3,6 @@
 #include <string>
 
 #include "shim/copies.hpp"
-#include "shim/doors/symbols.hpp"
 #include "shim/environment.hpp"
 #include "shim/trace.hpp"
 

@@ -3,7 +3,6 @@
 #include <dlfcn.h>
 #include <elf.h>
 #include <link.h>
-#include <sys/auxv.h>
 
 #include <algorithm>
 #include <array>
@@ -294,7 +293,7 @@ void* find_real(const Place& place, const char* name) {
           ::dlopen(place.name.empty() ? nullptr : place.name.c_str(), RTLD_LAZY | RTLD_NOLOAD)) {
     found = real_dlsym()(handle, name);
     ::dlclose(handle);
-    if (found != nullptr && !is_own(found)) return found;
+    if (found != nullptr && !is_copy(module_of(found))) return found;
   }
   for (const auto& provider : providers) {
     if (provider.module.load() == nullptr) break;
@@ -311,7 +310,8 @@ void* nothing() { return nullptr; }
 void* find_target(unsigned symbol, std::uintptr_t address) {
   const Place place = place_of(address);
   // The next in the global scope comes before anything of a caller's own, whoever calls.
-  void* const next = real_dlsym()(RTLD_NEXT, kNames[symbol]);
+  void* next = real_dlsym()(RTLD_NEXT, kNames[symbol]);
+  if (next != nullptr && is_copy(module_of(next))) next = find_past_copies(kNames[symbol]);
   void* real = next != nullptr ? next : find_real(place, kNames[symbol]);
   if (real == nullptr) return reinterpret_cast<void*>(&nothing);
   if (!is_active_copy()) return real;
@@ -361,18 +361,6 @@ void* handle_symbol(void* handle, const char* name) {
     }
   }
   return driver_symbol(name, real);
-}
-
-std::string earlier_library() {
-  // Ours alone of the names that programs do not define themselves tells whether we are in order.
-  if (!is_own(real_dlsym()(RTLD_DEFAULT, "clDeinitLayer"))) return {};
-  void* first = real_dlsym()(RTLD_DEFAULT, "clCreateBuffer");
-  Dl_info info{};
-  if (first == nullptr || is_own(first) || ::dladdr(first, &info) == 0) return {};
-  // A program's own copy of a loader is reached by the other doors.
-  const bool is_program = module_of(reinterpret_cast<const void*>(::getauxval(AT_PHDR))) ==
-                          static_cast<const void*>(info.dli_fbase);
-  return is_program ? std::string() : std::string(info.dli_fname);
 }
 
 void is_reached_by_layer(const void* function) {

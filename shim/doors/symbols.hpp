@@ -6,17 +6,11 @@
 // from then on is called straight.
 #pragma once
 
-#include <string>
-
 namespace chronos::shim {
 
 // The function to hand out for dlsym(handle, name), or nullptr for the real one's answer. Any
 // thread.
 void* handle_symbol(void* handle, const char* name);
-
-// The library that comes before us in the program's own order and defines OpenCL's functions, by
-// its path; empty if there is none, or if we were not preloaded. What is called there passes us by.
-std::string earlier_library();
 
 // The library that `function` belongs to has us as a layer.
 void is_reached_by_layer(const void* function);

@@ -247,6 +247,10 @@ void extension_object_calls(const struct Setting* in) {
   char label[128];
   size_t sizes[16];
   const size_t count = sizes_of_interest(in, sizes, 16);
+  /* PoCL 6 locks the context before it looks at it, and no loader is between to look first. */
+  char platform[64] = "";
+  clGetPlatformInfo(in->platform, CL_PLATFORM_NAME, sizeof platform, platform, NULL);
+  const int looks_at_context = strcmp(platform, "Portable Computing Language") != 0;
   for (size_t p = 0; p < 3; ++p) {
     for (size_t f = 0; f < 5; ++f) {
       for (size_t i = 0; i < count; ++i) {
@@ -255,7 +259,9 @@ void extension_object_calls(const struct Setting* in) {
         MEM(in, label, create(in->context, lists[p], flags[f], sizes[i], NULL, code));
       }
       MEM(in, label, create(in->context, lists[p], flags[f], 64, in->memory, code));
-      MEM(in, label, create(NULL, lists[p], flags[f], 64, in->memory, code));
+      if (looks_at_context) {
+        MEM(in, label, create(NULL, lists[p], flags[f], 64, in->memory, code));
+      }
     }
   }
 }

@@ -316,6 +316,16 @@ def test_two_copies_charge_once(box, name, loader, preload, layers):
         assert box.used() == 0
 
 
+@pytest.mark.parametrize("preload", ["AB", "BA", "ABA"])
+def test_two_copies_before_a_driver_without_a_loader(box, preload):
+    """Each has the symbols that the program calls; the second one's are not taken for a driver's."""
+    copies = {"A": str(SHIM), "B": str(copy_of_shim(box, "renamed.so"))}
+    box.create(LIMIT)
+    variables = {"LD_PRELOAD": ":".join(copies[letter] for letter in preload),
+                 "CHRONOS_PARTITION": "p1"}
+    checked(box, [CLIENTS / "direct_c"], variables)
+
+
 def test_a_second_copy_named_by_the_program_leads_to_the_first(box):
     """Deep binding passes by all but the layer, and the layer is the copy that does not act."""
     box.create(LIMIT)

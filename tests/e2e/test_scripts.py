@@ -161,6 +161,11 @@ def test_deps_without_pypi(clone, ci, scope):
     fake(clone, "apt-cache", "[[ $2 == bash ]]")  # a distribution without the full matrix's programs
     clean = {key: value for key, value in os.environ.items()
              if not key.upper().endswith("_PROXY") and not key.startswith("PIP_")}
+    # pip waits longer from retry to retry, which shows nothing here.
+    deps = clone / "scripts/deps"
+    text = deps.read_text()
+    assert "retries=8" in text
+    deps.write_text(text.replace("retries=8", "retries=2"))
     fakes = fakes_first(clone)
     nowhere = {"PIP_INDEX_URL": "http://127.0.0.1:9/", "PIP_CONFIG_FILE": os.devnull, "CI": ci}
     done = run([clone / "scripts/deps", *scope.split()], timeout=300,
