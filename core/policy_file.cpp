@@ -387,6 +387,8 @@ tl::expected<PolicyFile, std::vector<Mistake>> parse_policy(std::string_view tex
   if (text.size() > kMaxPolicyBytes) {
     return give_up(0, fmt::format("longer than {} KiB", kMaxPolicyBytes >> 10));
   }
+  constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";  // some editors begin files with it
+  if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
   unsigned line = 0;
   for (std::string_view rest = text; !rest.empty();) {
     const std::string_view one = rest.substr(0, rest.find('\n'));

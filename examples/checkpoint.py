@@ -81,8 +81,12 @@ def main():
     except cl.MemoryError as error:
         print(f"checkpoint.py: {error}", file=sys.stderr)
         return 3
-    print(f"starting at step {step} of {arguments.steps}", flush=True)
     spread = cl.Kernel(cl.Program(context, KERNEL).build(), "spread")
+    # Some drivers compile in a child process when a kernel first runs, and SIGTERM goes to all
+    # processes: let that be over. The first step below writes the same again.
+    spread(queue, plate.shape, None, old, new, np.int32(arguments.size))
+    queue.finish()
+    print(f"starting at step {step} of {arguments.steps}", flush=True)
     while step < arguments.steps and not told_to_stop:
         spread(queue, plate.shape, None, old, new, np.int32(arguments.size))
         queue.finish()
