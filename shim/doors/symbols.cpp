@@ -176,7 +176,7 @@ void fill(Provider& provider, void* handle, const Table& table) {
     provider.real[i] = real;
     void* hook = hook_of<SymbolDoor<Index>>(static_cast<Call>(i));
     if (i == kGetPlatforms && real != nullptr) hook = wrap_loader_function(kNames[i], real);
-    if (i == k_clGetExtensionFunctionAddress)
+    if (std::strcmp(kNames[i], "clGetExtensionFunctionAddress") == 0)
       hook = reinterpret_cast<void*>(&address_by_name<Index>);
     provider.target[i].store(real == nullptr || hook == nullptr ? real : hook);
   }

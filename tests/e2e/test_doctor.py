@@ -344,7 +344,7 @@ def test_a_static_program_and_one_that_lost_its_environment(box, tmp_path):
     assert [one["kind"] for one in report["not_covered"]] == ["process"]
     assert "linked statically" in report["not_covered"][0]["text"]
     # It says that it runs, and stays when the command ends: then it is seen for certain.
-    script = "mkfifo $0; env -i sh -c 'echo > $0; exec >&- 2>&-; exec sleep 600' $0 & cat $0; echo $!"
+    script = "mkfifo $0; env -i sh -c 'echo > $0; exec >&- 2>&-; read line < $0' $0 & cat $0; echo $!"
     report, result = trace(box, "bash", "-c", script, tmp_path / "ready")
     os.kill(int(result.stdout.split()[-1]), signal.SIGKILL)
     texts = [one["text"] for one in report["not_covered"] if one["kind"] == "process"]

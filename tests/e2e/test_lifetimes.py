@@ -33,6 +33,18 @@ def test_retained_buffers_stay_charged(any_box, variables):
     assert session("make(64 * MIB)") == 0
 
 
+def test_retains_count_where_the_driver_does_not_tell_them(fake_box):
+    """What a driver says of references may be stale (OpenCL 3.0 section 5.5.6)."""
+    box = fake_box(stale_reference_counts=True)
+    box.create(LIMIT)
+    session = box.session(variables={"CHRONOS_LIFETIME": "counts"})
+    session("make(40 * MIB)")
+    assert session("[cl.retain(held[0]), cl.release(held[0])]") == [0, 0]
+    assert box.used() == 40 * MIB
+    assert session("drop()") == 0
+    assert box.used() == 0
+
+
 @MODES
 def test_a_sub_buffer_keeps_its_parent_charged(any_box, variables):
     any_box.create(LIMIT)

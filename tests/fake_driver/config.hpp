@@ -52,7 +52,7 @@ struct Config {
   bool back_memory = false;
   bool deferred = false;
   bool build_in_background = false;     // builds with a callback
-  bool stale_reference_counts = false;  // of programs: always 1
+  bool stale_reference_counts = false;  // of programs and memory objects: always 1
   bool hides_program_globals = false;   // as drivers of OpenCL 1.2
   std::uint64_t image_padding_bytes = 0;
   std::string witness;            // path of the shared file; empty: counted within the process only

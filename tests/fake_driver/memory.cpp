@@ -274,7 +274,8 @@ cl_int clGetMemObjectInfo(cl_mem mem, cl_mem_info name, size_t capacity, void* o
     case CL_MEM_MAP_COUNT:
       return answer.value(mem->map_count.load());
     case CL_MEM_REFERENCE_COUNT:
-      return answer.value(mem->references.load());
+      return answer.value(driver()->config.stale_reference_counts ? cl_uint{1}
+                                                                  : mem->references.load());
     case CL_MEM_CONTEXT:
       return answer.value(mem->context);
     case CL_MEM_ASSOCIATED_MEMOBJECT:
