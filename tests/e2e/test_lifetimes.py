@@ -45,6 +45,31 @@ def test_retains_count_where_the_driver_does_not_tell_them(fake_box):
     assert box.used() == 0
 
 
+def test_parts_keep_their_parent_where_the_driver_does_not_tell_references(fake_box):
+    box = fake_box(stale_reference_counts=True)
+    box.create(LIMIT)
+    session = box.session(variables={"CHRONOS_LIFETIME": "counts"})
+    session("make(40 * MIB)")
+    session("part = cl.sub_buffer(held[0], 0, MIB)[0]")
+    assert session("drop()") == 0
+    assert box.used() == 40 * MIB
+    assert session("cl.release(part)") == 0
+    assert box.used() == 0
+
+
+@MODES
+def test_what_a_destructor_callback_allocates_is_charged(any_box, variables):
+    any_box.create(LIMIT)
+    session = any_box.session(variables=variables)
+    session("make(MIB); made = []")
+    session("more = cl.CALLBACK(lambda *_: made.append(cl.buffer(the_context, 2 * MIB)))")
+    assert session("cl.on_destroy(held[0], more, None)") == 0
+    assert session("drop()") == 0
+    assert any_box.used() == 2 * MIB
+    assert session("cl.release(made[0][0])") == 0
+    assert any_box.used() == 0
+
+
 @MODES
 def test_a_sub_buffer_keeps_its_parent_charged(any_box, variables):
     any_box.create(LIMIT)
