@@ -19,6 +19,18 @@ from support import SCRIPTS, FakeBox, Session, poll
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to act as several users")
 
 
+def propagation():
+    """For unshare --propagation: what keeps a test's mounts to itself."""
+    if subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode == 0:
+        return "private"
+    # In a plain chroot the root is no mount, which unshare insists on; but if nothing is shared,
+    # nothing spreads.
+    with open("/proc/self/mountinfo", encoding="utf-8") as mounts:
+        if any(" shared:" in line for line in mounts):
+            pytest.skip("mounts would spread to the machine")
+    return "unchanged"
+
+
 def make_user(name):
     """A user of this machine, whose name begins with `name`."""
     full = f"{name}-{uuid.uuid4().hex[:8]}"

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from people import lab, make_lab, needs_root, reachable_build, users  # noqa: F401
+from people import lab, make_lab, needs_root, propagation, reachable_build, users  # noqa: F401
 from support import MIB, PATIENCE, built, poll
 from support import any_box, box, fake_box, pocl  # noqa: F401
 
@@ -153,7 +153,8 @@ def test_force_in_another_pid_namespace(box):
         pytest.skip("needs root, for a pid namespace")
     box.create(64 * MIB)
     inside = subprocess.Popen(
-        ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", "/usr/bin/python3",
+        ["unshare", "--pid", "--fork", "--mount-proc", "--propagation", propagation(), "--kill-child",
+         "/usr/bin/python3",
          str(box.scripts / "session.py")], text=True, stdin=subprocess.PIPE,
         stdout=subprocess.PIPE, env=box.through("named", ["x"])[1])
     try:

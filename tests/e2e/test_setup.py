@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from people import lab, make_lab, needs_root, reachable_build, users  # noqa: F401
+from people import lab, make_lab, needs_root, propagation, reachable_build, users  # noqa: F401
 from support import PATIENCE, built
 
 pytestmark = [built, needs_root]
@@ -22,7 +22,7 @@ class Machine:
         for person in lab.people.values():
             person.env.pop("CHRONOS_STATE_DIR")
         self.keeper = subprocess.Popen(
-            ["unshare", "--mount", "--propagation", "private", "sh", "-ec",
+            ["unshare", "--mount", "--propagation", propagation(), "sh", "-ec",
              "mkdir -p /etc/tmpfiles.d; mount -t tmpfs tmpfs /etc/tmpfiles.d; "
              "mount -t tmpfs -o mode=755 tmpfs /run; "
              "mkdir /run/shm; mount -t tmpfs -o mode=1777 tmpfs /run/shm; "
@@ -34,7 +34,7 @@ class Machine:
 
     def run(self, *command, user=None, status=0):
         """A program on this machine, as root or as a person of the lab."""
-        enter = ["nsenter", f"--target={self.keeper.pid}", "--mount"]
+        enter = ["nsenter", f"--target={self.keeper.pid}", "--mount", "--root"]
         if user is not None:
             enter += ["setpriv", f"--reuid={user.uid}", f"--regid={user.gid}", "--clear-groups"]
         result = subprocess.run([*enter, *map(str, command)], env=self.lab.env, text=True,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from people import lab, make_lab, needs_root, reachable_build, users  # noqa: F401
+from people import lab, make_lab, needs_root, propagation, reachable_build, users  # noqa: F401
 from support import MIB, PATIENCE, PYTHON, REFUSED, built, poll
 from test_setup import Machine
 
@@ -60,7 +60,7 @@ class HiddenProc:
     def __init__(self, lab):
         self.lab = lab
         self.keeper = subprocess.Popen(
-            ["unshare", "--mount", "--propagation", "private", "sh", "-ec",
+            ["unshare", "--mount", "--propagation", propagation(), "sh", "-ec",
              # Mounted anew: a remount would change the one of all.
              "mount -t proc -o hidepid=2 proc /proc; echo ready; exec sleep 3600"],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -69,7 +69,7 @@ class HiddenProc:
     def enter(self, person, *command):
         drop = [] if person is None else ["setpriv", f"--reuid={person.uid}",
                                           f"--regid={person.gid}", "--clear-groups"]
-        return ["nsenter", f"--target={self.keeper.pid}", "--mount", *drop, *map(str, command)]
+        return ["nsenter", f"--target={self.keeper.pid}", "--mount", "--root", *drop, *map(str, command)]
 
     def chronos(self, person, *arguments, status=0):
         done = subprocess.run(self.enter(person, self.lab.command, *arguments), env=self.lab.env,
@@ -170,7 +170,8 @@ def test_what_logind_will_do_is_said_once(lab):
                   "$as {c} list >/dev/null; {c} create 0 1MiB 1h >/dev/null; rm /dev/shm/chronos.*; "
                   "CHRONOS_LOG=error $as {c} create 0 1MiB 1h >/dev/null").replace(
                       "{c}", str(lab.command))
-        done = machine.run("unshare", "--pid", "--fork", "--kill-child", "--mount", "sh", "-ec",
+        done = machine.run("unshare", "--pid", "--fork", "--kill-child", "--mount",
+                           "--propagation", propagation(), "sh", "-ec",
                            script)
         lines = done.stderr.splitlines()
         assert lines == ["logind removes your files in /dev/shm, and so your partitions, when you "
