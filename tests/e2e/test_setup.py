@@ -34,7 +34,7 @@ class Machine:
 
     def run(self, *command, user=None, status=0):
         """A program on this machine, as root or as a person of the lab."""
-        enter = ["nsenter", f"--target={self.keeper.pid}", "--mount", "--root"]
+        enter = ["nsenter", f"--target={self.keeper.pid}", "--mount", "--root", "--wd"]
         if user is not None:
             enter += ["setpriv", f"--reuid={user.uid}", f"--regid={user.gid}", "--clear-groups"]
         result = subprocess.run([*enter, *map(str, command)], env=self.lab.env, text=True,

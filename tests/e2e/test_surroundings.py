@@ -69,7 +69,8 @@ class HiddenProc:
     def enter(self, person, *command):
         drop = [] if person is None else ["setpriv", f"--reuid={person.uid}",
                                           f"--regid={person.gid}", "--clear-groups"]
-        return ["nsenter", f"--target={self.keeper.pid}", "--mount", "--root", *drop, *map(str, command)]
+        return ["nsenter", f"--target={self.keeper.pid}", "--mount", "--root", "--wd",
+                *drop, *map(str, command)]
 
     def chronos(self, person, *arguments, status=0):
         done = subprocess.run(self.enter(person, self.lab.command, *arguments), env=self.lab.env,
