@@ -1,19 +1,16 @@
-"""What the fake driver counts of images, pipes, SVM and unified shared memory; without the shim."""
+"""What the fake driver counts of each kind of memory, its errors and faults; without the shim."""
 
 import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-from fake import CLIENTS, GIB, LIBRARY, MIB, ROOT, FakeDriver  # noqa: E402
+from fake import CLIENTS, GIB, MIB
+from fake_calls import driver, needs_fake_driver, run  # noqa: F401
 
 PROGRAM = CLIENTS / "entry_points"
 
-pytestmark = pytest.mark.skipif(not LIBRARY.exists() or not PROGRAM.exists(),
-                                reason=f"{LIBRARY} or {PROGRAM} is not built")
+pytestmark = [needs_fake_driver,
+              pytest.mark.skipif(not PROGRAM.exists(), reason=f"{PROGRAM} is not built")]
 
 ALLOCATION_FAILURE = "error -4"
 OUT_OF_RESOURCES = "error -5"
@@ -56,66 +53,6 @@ CALLS = {
     "usm-host": "clHostMemAllocINTEL",
 }
 
-PRELUDE = f"""
-import sys; sys.path.insert(0, {str(ROOT / "tests" / "fake_driver")!r})
-import os
-import ctypes as c
-import numpy as np
-import pyopencl as cl
-from witness import Witness
-lib = c.CDLL("libOpenCL.so.1")
-size_t, pointer, number = c.c_size_t, c.c_void_p, c.c_uint64
-devices = cl.get_platforms()[0].get_devices()
-ctx = cl.Context(devices)
-queue = cl.CommandQueue(ctx, devices[0])
-context, device = pointer(ctx.int_ptr), pointer(devices[0].int_ptr)
-platform = pointer(cl.get_platforms()[0].int_ptr)
-commands = pointer(queue.int_ptr)
-NONE = pointer(None)
-error = c.c_int(0)
-failed = c.byref(error)
-
-def call(name, *arguments, returns=pointer):
-    function = getattr(lib, name)
-    function.restype = returns
-    return function(*arguments)
-
-def extension(name, *arguments, returns=pointer):
-    address = call("clGetExtensionFunctionAddressForPlatform", platform, name.encode())
-    return c.CFUNCTYPE(returns, *map(type, arguments))(address)(*arguments)
-
-def svm(size, flags=1, where=context):
-    return call("clSVMAlloc", where, number(flags), size_t(size), 0)
-
-def usm(name, size, *, where=context, of=device, alignment=0):
-    of = () if "Host" in name else (of,)
-    error.value = 0
-    made = extension(name, where, *of, NONE, size_t(size), c.c_uint(alignment),
-                     c.cast(failed, pointer))
-    return made or error.value
-
-def info(place, what, kind=number):
-    value = kind()
-    error.value = extension("clGetMemAllocInfoINTEL", context, pointer(place), c.c_uint(what),
-                            size_t(c.sizeof(value)), c.cast(c.byref(value), pointer), NONE,
-                            returns=c.c_int)
-    return value.value
-"""
-
-
-@pytest.fixture
-def driver(tmp_path):
-    """Makes a FakeDriver of the given configuration in the test's folder."""
-    return lambda **config: FakeDriver(tmp_path / "fake", **config)
-
-
-def run(fake, code):
-    """Run `code` behind the prelude; held(i) in it is what the witness counts on device i."""
-    held = f"def held(device=0): return Witness({str(fake.witness_path)!r}).held(device)\n"
-    result = fake.python(PRELUDE + held + code)
-    assert result.returncode == 0, result.stderr
-    return result.stdout
-
 
 def size_for(kind):
     return 65536 if kind == "image1d" else 4 * MIB
@@ -144,7 +81,7 @@ def end(process):
     assert process.returncode == 0, errors
 
 
-# --- counts -------------------------------------------------------------------------------------
+# --- counts ---------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_kind_counts_its_size_until_it_is_freed(driver, kind):
@@ -220,224 +157,7 @@ assert held() == 1500
 """)
 
 
-# --- images -------------------------------------------------------------------------------------
-
-IMAGES = """
-class Desc(c.Structure):
-    _fields_ = [("type", c.c_uint)] + [(name, size_t) for name in (
-        "width", "height", "depth", "array", "row", "slice")] + [
-        ("mips", c.c_uint), ("samples", c.c_uint), ("mem", pointer)]
-FLAT, DEEP, ARRAY, LINE, LINES, ON_BUFFER = range(0x10F1, 0x10F7)
-RGBA8, FLOATS, R8 = (0x10B5, 0x10D2), (0x10B5, 0x10DE), (0x10B0, 0x10D2)
-def image(type, width, height=0, depth=0, *, array=0, row=0, slice=0, mem=None, flags=1, host=None,
-          format=RGBA8):
-    error.value = 0
-    desc = Desc(type, width, height, depth, array, row, slice, 0, 0, mem)
-    return call("clCreateImage", context, number(flags), (c.c_uint * 2)(*format), c.byref(desc),
-                host, failed) or error.value
-def ask(mem, name, what, kind=size_t):
-    value = kind()
-    assert call(name, pointer(mem), what, size_t(c.sizeof(value)), c.byref(value), None,
-                returns=c.c_int) == 0
-    return value.value
-release = lambda mem: call("clReleaseMemObject", pointer(mem), returns=c.c_int)
-"""
-
-
-def test_images_are_as_large_as_their_pitches_say(driver):
-    run(driver(), IMAGES + """
-def check(size, *arguments, shape=None, **more):
-    mem = image(*arguments, **more)
-    assert ask(mem, "clGetMemObjectInfo", 0x1102) == held() == size, held()
-    assert ask(mem, "clGetMemObjectInfo", 0x1100, c.c_uint) == arguments[0]
-    if shape:  # row pitch, slice pitch, width, height, depth, array size
-        names = (0x1112, 0x1113, 0x1114, 0x1115, 0x1116, 0x1117)
-        assert [ask(mem, "clGetImageInfo", name) for name in names] == shape
-    assert release(mem) == 0 and held() == 0
-check(28, LINE, 7, shape=[28, 0, 7, 0, 0, 0])
-check(140, FLAT, 7, 5, 9, array=9, shape=[28, 0, 7, 5, 0, 0])  # what does not apply is ignored
-check(35, FLAT, 7, 5, format=R8)
-check(560, FLAT, 7, 5, format=FLOATS)
-check(420, DEEP, 7, 5, 3, shape=[28, 140, 7, 5, 3, 0])
-check(84, LINES, 7, array=3, shape=[28, 28, 7, 0, 0, 3])
-check(420, ARRAY, 7, 5, array=3, shape=[28, 140, 7, 5, 0, 3])
-host = (c.c_ubyte * 4096)()
-check(320, FLAT, 7, 5, row=64, host=host, flags=1 | 32, shape=[64, 0, 7, 5, 0, 0])
-check(1920, DEEP, 7, 5, 3, row=64, slice=640, host=host, flags=1 | 8)
-count = c.c_uint()
-formats = (c.c_uint * 2 * 64)()
-assert call("clGetSupportedImageFormats", context, number(1), FLAT, 64, formats, c.byref(count),
-            returns=c.c_int) == 0
-offered = [tuple(format) for format in formats][:count.value]
-assert {RGBA8, FLOATS, R8} <= set(offered) and (0, 0) not in offered
-assert all(release(image(FLAT, 4, 4, format=format)) == 0 for format in offered)
-""")
-
-
-def test_an_image_on_a_buffer_costs_nothing_and_keeps_the_buffer(driver):
-    run(driver(), IMAGES + """
-buffer = call("clCreateBuffer", context, number(1), size_t(4096), NONE, failed)
-line, flat = image(ON_BUFFER, 1024, mem=buffer), image(FLAT, 32, 32, mem=buffer)
-again = image(FLAT, 32, 32, mem=flat)
-assert held() == 4096
-assert [ask(mem, "clGetImageInfo", 0x1118) for mem in (line, flat, again)] == [buffer, buffer, 0]
-assert ask(again, "clGetMemObjectInfo", 0x1107) == flat
-assert image(ON_BUFFER, 1025, mem=buffer) == image(FLAT, 32, 33, mem=buffer) == -40
-assert image(ON_BUFFER, 16) == image(LINE, 16, mem=buffer) == image(FLAT, 9, 9, mem=flat) == -65
-for mem in (buffer, line, flat):
-    assert release(mem) == 0 and held() == 4096
-assert release(again) == 0 and held() == 0
-""")
-
-
-def test_a_queued_command_holds_an_image(driver):
-    run(driver(deferred=True), IMAGES + """
-mem = image(FLAT, 32, 32)
-assert call("clEnqueueMigrateMemObjects", commands, 1, c.byref(pointer(mem)), number(1), 0, None,
-            None, returns=c.c_int) == 0
-assert release(mem) == 0 and held() == 4096
-queue.finish()
-assert held() == 0
-mem = image(FLAT, 32, 32)
-assert call("clEnqueueReadBuffer", commands, pointer(mem), 1, size_t(0), size_t(4), NONE, 0, None,
-            None, returns=c.c_int) == -38
-""")
-
-
-# --- pointers -----------------------------------------------------------------------------------
-
-ENQUEUE_FREE = """
-FREE = c.CFUNCTYPE(None, pointer, c.c_uint, c.POINTER(pointer), pointer)
-def enqueue_free(places, notify=None, waits=(), arm=False):
-    list = (pointer * len(places))(*places)
-    waits = [pointer(event.int_ptr) for event in waits]
-    waiting = (pointer * len(waits))(*waits) if waits else None
-    event = pointer()
-    arguments = (commands, c.c_uint(len(places)), c.cast(list, pointer),
-                 c.cast(notify, pointer) if notify else NONE, context, c.c_uint(len(waits)),
-                 c.cast(waiting, pointer) if waiting else NONE, c.cast(c.byref(event), pointer))
-    make = extension if arm else call
-    assert make("clEnqueueSVMFree" + ("ARM" if arm else ""), *arguments, returns=c.c_int) == 0
-    for i in range(len(places)):
-        list[i] = None  # the list is the caller's again
-    return cl.Event.from_int_ptr(event.value, retain=False)
-"""
-
-
-@pytest.mark.parametrize("arm", [False, True])
-def test_an_enqueued_free_gives_back_when_it_runs(driver, arm):
-    run(driver(deferred=True), ENQUEUE_FREE + f"arm = {arm}" + """
-allocate = (lambda size: extension("clSVMAllocARM", context, number(1), size_t(size),
-                                   c.c_uint(0))) if arm else svm
-event = enqueue_free([allocate(100), allocate(20)], arm=arm)
-assert held() == 120
-assert event.command_type == (0x40BA if arm else 0x1209)
-event.wait()
-assert held() == 0
-seen = []
-@FREE
-def notify(where, count, places, user_data):
-    assert where == commands.value and user_data == context.value
-    seen.extend(places[:count])
-places = [allocate(100), allocate(20)]
-event = enqueue_free(places, notify, arm=arm)
-queue.finish()
-assert seen == places and held() == 120  # the callback frees, or nobody does
-for place in places:
-    call("clSVMFree", context, pointer(place), returns=None)
-assert held() == 0
-""")
-
-
-def test_an_enqueued_free_waits_for_its_events_and_fails_with_them(driver):
-    run(driver(), ENQUEUE_FREE + """
-gate = cl.UserEvent(ctx)
-event = enqueue_free([svm(100)], waits=[gate])
-assert held() == 100
-gate.set_status(0)
-event.wait()
-assert held() == 0
-gate = cl.UserEvent(ctx)
-event = enqueue_free([svm(100)], waits=[gate])
-gate.set_status(-5)
-assert event.command_execution_status == -14 and held() == 100
-""")
-
-
-def test_svm_is_read_filled_and_mapped(driver):
-    run(driver(), """
-place = svm(64)
-pattern = (c.c_ubyte * 4)(1, 2, 3, 4)
-assert call("clEnqueueSVMMemFill", commands, pointer(place), pattern, size_t(4), size_t(64), 0,
-            None, None, returns=c.c_int) == 0
-out = (c.c_ubyte * 64)()
-assert call("clEnqueueSVMMemcpy", commands, 1, out, pointer(place), size_t(64), 0, None, None,
-            returns=c.c_int) == 0
-assert bytes(out) == bytes(pattern) * 16
-assert call("clEnqueueSVMMap", commands, 1, number(3), pointer(place), size_t(64), 0, None, None,
-            returns=c.c_int) == 0
-assert c.string_at(place, 4) == bytes(pattern)
-assert call("clEnqueueSVMUnmap", commands, pointer(place), 0, None, None, returns=c.c_int) == 0
-assert call("clEnqueueSVMMemcpy", commands, 1, pointer(place), pointer(place + 8), size_t(64), 0,
-            None, None, returns=c.c_int) == -8
-""")
-
-
-def test_memory_outlives_its_context(driver):
-    run(driver(), """
-own = call("clCreateContext", None, 1, c.byref(device), None, None, failed)
-place = svm(100, where=pointer(own))
-assert call("clReleaseContext", pointer(own), returns=c.c_int) == 0 and held() == 100
-call("clSVMFree", pointer(own), pointer(place), returns=None)
-assert held() == 0
-""")
-
-
-def test_a_buffer_over_part_of_an_svm_allocation_is_not_counted(driver):
-    run(driver(), """
-place = svm(4096)
-def over(at, size):
-    buffer = call("clCreateBuffer", context, number(1 | 8), size_t(size), pointer(at), failed)
-    counted = held() - 4096
-    assert call("clReleaseMemObject", pointer(buffer), returns=c.c_int) == 0
-    return counted
-assert over(place, 4096) == over(place + 1024, 3072) == 0
-assert over(place + 1024, 3073) == 3073  # reaches beyond it
-inside = usm("clSharedMemAllocINTEL", 64)
-assert held() == 4096 + 64
-assert over(inside, 64) == 128
-""")
-
-
-def test_usm_tells_what_it_is(driver):
-    run(driver(), """
-shared = usm("clSharedMemAllocINTEL", 4096)
-host = usm("clHostMemAllocINTEL", 100)
-local = usm("clDeviceMemAllocINTEL", 100)
-assert [info(place, 0x419A, c.c_uint) for place in (host, local, shared, shared + 4095)] == \\
-    [0x4197, 0x4198, 0x4199, 0x4199]
-assert info(shared + 10, 0x419B) == shared and info(shared + 10, 0x419C) == 4096
-assert info(local, 0x419D) == device.value and info(host, 0x419D) == 0
-assert info(svm(64), 0x419A, c.c_uint) == info(shared + 4096, 0x419A, c.c_uint) == 0x4196
-assert info(shared, 0x419C, c.c_uint16) == 0 and error.value == -30
-""")
-
-
-def test_a_blocking_free_waits_for_the_commands(driver):
-    run(driver(deferred=True), """
-free = lambda name, place: extension(name, context, pointer(place), returns=c.c_int)
-marker = cl.enqueue_marker(queue)
-places = [usm("clSharedMemAllocINTEL", 100) for _ in range(2)]
-assert free("clMemFreeINTEL", places[0]) == 0 and held() == 100
-assert marker.command_execution_status != 0
-assert free("clMemBlockingFreeINTEL", places[1]) == 0 and held() == 0
-assert marker.command_execution_status == 0
-assert free("clMemFreeINTEL", places[0]) == -30 and free("clMemFreeINTEL", None) == 0
-assert free("clMemFreeINTEL", svm(64)) == -30
-""")
-
-
-# --- errors and faults --------------------------------------------------------------------------
+# --- errors and faults ----------------------------------------------------------------------------
 
 def test_errors_are_those_of_the_specification(driver):
     run(driver(devices=[{"memory_bytes": 64 * MIB, "max_alloc_bytes": 16 * MIB}]), """
