@@ -27,8 +27,11 @@ constexpr std::uint64_t low(Word128 word) {
 }
 
 // GCC has no lock-free std::atomic of 16 bytes that works between processes; the builtin is
-// one instruction (and also the only way to load 16 bytes at once).
-Word128 swap_if(Word128* word, Word128 expected, Word128 desired) {
+// one instruction (and also the only way to load 16 bytes at once). ThreadSanitizer would put a
+// lock of its own process in its place, which other processes do not see: it must stay out.
+[[gnu::noinline]] __attribute__((no_sanitize("thread"))) Word128 swap_if(Word128* word,
+                                                                         Word128 expected,
+                                                                         Word128 desired) {
   return __sync_val_compare_and_swap(word, expected, desired);
 }
 Word128 load(Word128* word) { return swap_if(word, 0, 0); }
