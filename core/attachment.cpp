@@ -1,13 +1,18 @@
 #include "core/attachment.hpp"
 
 #include <fmt/format.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 
+#include <algorithm>
+#include <initializer_list>
 #include <new>
 
+#include "core/clock.hpp"
 #include "core/mapped_file.hpp"
 #include "core/partition_files.hpp"
 #include "core/slot_judge.hpp"
+#include "core/units.hpp"
 
 namespace chronos {
 namespace {
@@ -167,6 +172,36 @@ unsigned Attachment::sharers() const {
     count += OwnerWord::unpack(slot.owner.load()).state == SlotState::kLive ? 1 : 0;
   }
   return count;
+}
+
+bool Attachment::is_over() const {
+  if (terms_.ended->load() != 0 || ledger_.ended()) return true;
+  // Well past it, so that the coarse clock of a charge agrees. Nothing extends what has ended.
+  const std::uint64_t deadline = std::min(terms_.deadline->load(), terms_.latest_deadline);
+  return deadline < UINT64_MAX - kNanosPerSecond && boot_now() > deadline + kNanosPerSecond;
+}
+
+// Of a slot that was taken from us it cannot be told.
+bool Attachment::holds_nothing() const {
+  const std::uint64_t slot = slot_.load();
+  if (slot == 0) return true;
+  const SlotRef own = unpack(slot);
+  const auto word = BytesWord::unpack(ledger_.layout().slots[own.index].bytes.load());
+  return word.generation == own.generation && word.bytes == 0;
+}
+
+bool Attachment::retire_if_over() {
+  std::lock_guard guard(claiming_);
+  // In this order: what is announced after the look at `ended` is refused.
+  if (!is_over() || !holds_nothing()) return false;
+  if (is_ledger(lock_fd_)) ::close(lock_fd_);
+  lock_fd_ = -1;
+  // Zeros in the place of the files: a limit of nothing and a deadline long past.
+  for (auto* region : {grant_region_.get(), ledger_region_.get()}) {
+    ::mmap(region->get_address(), region->get_size(), PROT_READ | PROT_WRITE,
+           MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  }
+  return true;
 }
 
 void Attachment::after_fork() {
