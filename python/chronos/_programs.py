@@ -1,0 +1,255 @@
+"""Programs started in a partition, in the manners of ``subprocess``."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, Dict, Iterable, List, Mapping, Optional, Sequence, Union
+
+from . import _layer, _library
+from ._arguments import Duration, Memory
+from ._records import PartitionInfo
+from .errors import InvalidRequest
+from .partition import Partition
+from .partitioner import Partitioner
+
+if TYPE_CHECKING:
+    import subprocess
+
+__all__ = ["Command", "PartitionLike", "environment", "popen", "run"]
+
+#: A partition, or its id, name or handle.
+PartitionLike = Union[Partition, PartitionInfo, str]
+Command = Union[str, bytes, "os.PathLike[str]", Sequence[Union[str, bytes, "os.PathLike[str]"]]]
+
+_ON_EXPIRY = ("refuse", "terminate", "kill")
+
+
+def _id(partition: object) -> str:
+    if isinstance(partition, (Partition, PartitionInfo)):
+        return partition.handle
+    if not isinstance(partition, str):
+        raise TypeError(
+            f"partition must be a Partition, an id or a name, not {type(partition).__name__}"
+        )
+    return partition
+
+
+def _ids(partition: Union[PartitionLike, Iterable[PartitionLike]]) -> str:
+    if isinstance(partition, (Partition, PartitionInfo, str)) or not isinstance(
+        partition, Iterable
+    ):
+        return _id(partition)
+    return ",".join(_id(one) for one in partition)
+
+
+def _variables(env: Optional[Mapping[Any, Any]]) -> Dict[str, str]:
+    base: Mapping[Any, Any] = os.environ if env is None else env
+    result = {os.fsdecode(name): os.fsdecode(value) for name, value in base.items()}
+    # Partitions are found in this process's state directory, so the program must use it too;
+    # absolute, because it may start in another directory.
+    state_dir = os.environ.get("CHRONOS_STATE_DIR")
+    if state_dir:
+        result["CHRONOS_STATE_DIR"] = os.path.abspath(state_dir)
+    else:
+        result.pop("CHRONOS_STATE_DIR", None)
+    return result
+
+
+def _scope(
+    partition: Union[PartitionLike, Iterable[PartitionLike], None], variables: Mapping[str, str]
+) -> Dict[str, Any]:
+    # {"implicit", "handles"}: what the program would run in.
+    if partition is None:
+        inherited = variables.get("CHRONOS_PARTITION")
+        ids = _library.encode("partition", inherited) if inherited else None
+    else:
+        ids = _library.encode("partition", _ids(partition))
+    return _library.load().call("chronos_scope_json", ids)
+
+
+def environment(
+    partition: Union[PartitionLike, Iterable[PartitionLike], None] = None,
+    env: Optional[Mapping[Any, Any]] = None,
+) -> Dict[str, str]:
+    """The environment in which a program is held to a partition; for launchers of your own.
+
+    Args:
+        partition: a Partition, an id or a name, or several of them (for several devices). None:
+            those that CHRONOS_PARTITION names in ``env``, else the caller's own active partitions.
+        env: the environment to start from; None for this process's. Its own LD_PRELOAD and
+            OPENCL_LAYERS stay, behind the shim.
+
+    Raises:
+        PartitionNotFound: there is no such partition; with None, the caller has none.
+        Expired: it has ended. PermissionDenied: it is somebody else's.
+        InvalidRequest: nothing is named.
+        SystemFailure: the shim is missing from this installation.
+
+    Example::
+
+        subprocess.Popen(["python3", "train.py"], env=chronos.environment("train"))
+    """
+    shim = _library.load().shim_path()
+    result = _variables(env)
+    scope = _scope(partition, result)
+    preload = result.get("LD_PRELOAD", "").replace(":", " ").split()
+    result["LD_PRELOAD"] = _layer.merged(shim, preload)
+    result["OPENCL_LAYERS"] = _layer.merged(shim, result.get("OPENCL_LAYERS", "").split(":"))
+    if scope["implicit"]:
+        result.pop("CHRONOS_PARTITION", None)  # the shim looks its user's own up
+    else:
+        result["CHRONOS_PARTITION"] = scope["handles"]
+    return result
+
+
+def _words(args: Command, shell: bool, executable: Optional[Any]) -> List[Union[str, bytes]]:
+    # What subprocess would execute.
+    words: List[Union[str, bytes]]
+    if isinstance(args, (str, bytes, os.PathLike)):
+        words = [os.fspath(args)]
+    else:
+        words = [os.fspath(word) for word in args]
+    if shell:
+        return [os.fspath(executable or "/bin/sh"), "-c", *words]
+    if not words:
+        raise InvalidRequest("no program to run")
+    if executable is not None:
+        words[0] = os.fspath(executable)
+    return words
+
+
+def _prepared(
+    args: Command,
+    partition: Union[PartitionLike, Iterable[PartitionLike], None],
+    on_expiry: Optional[str],
+    env: Optional[Mapping[Any, Any]],
+    options: Dict[str, Any],
+) -> List[Union[str, bytes]]:
+    # `chronos run` before the program; `options` for subprocess, with the environment.
+    library = _library.load()
+    command: List[Union[str, bytes]] = [library.command_path(), "run"]
+    if on_expiry is not None:
+        if on_expiry not in _ON_EXPIRY:
+            raise InvalidRequest(
+                f"invalid on_expiry {on_expiry!r:.60}", "say " + ", ".join(map(repr, _ON_EXPIRY))
+            )
+        command += ["--on-expiry", on_expiry]
+    words = _words(args, options.pop("shell", False), options.pop("executable", None))
+    variables = _variables(env)
+    scope = _scope(partition, variables)
+    if not scope["implicit"]:
+        command += ["--partition", scope["handles"]]
+    options["env"] = variables
+    return [*command, "--", *words]
+
+
+def popen(
+    args: Command,
+    *,
+    partition: Union[PartitionLike, Iterable[PartitionLike], None] = None,
+    on_expiry: Optional[str] = None,
+    env: Optional[Mapping[Any, Any]] = None,
+    **kwargs: Any,
+) -> "subprocess.Popen[Any]":
+    """``subprocess.Popen`` for a program that is held to a partition, under ``chronos run``.
+
+    Signals go on to the program; ``kill()`` kills it. ``returncode`` is as in :func:`run`.
+
+    Args:
+        args: the program and its arguments, as for subprocess.Popen.
+        partition, env: as for :func:`environment`, with its errors.
+        on_expiry: what happens when the partition's time is up: ``"refuse"`` (allocations; the
+            default), ``"terminate"`` or ``"kill"`` (the program and all that it has started).
+        kwargs: everything else that subprocess.Popen takes.
+
+    Example::
+
+        with chronos.popen(["python3", "train.py"], partition="train", text=True) as program:
+            program.wait(timeout=600)
+    """
+    import subprocess
+
+    words = _prepared(args, partition, on_expiry, env, kwargs)
+    program: "subprocess.Popen[Any]" = subprocess.Popen(words, **kwargs)
+    program.args = args
+    return program
+
+
+def run(
+    args: Command,
+    *,
+    partition: Union[PartitionLike, Iterable[PartitionLike], None] = None,
+    device: Optional[int] = None,
+    memory: Optional[Memory] = None,
+    duration: Optional[Duration] = None,
+    name: Optional[str] = None,
+    wait: Union[bool, Duration] = False,
+    on_expiry: Optional[str] = None,
+    env: Optional[Mapping[Any, Any]] = None,
+    **kwargs: Any,
+) -> "subprocess.CompletedProcess[Any]":
+    """``subprocess.run`` for a program that is held to a partition, under ``chronos run``.
+
+    The program and what it starts get no more memory of the device than the partition has. With
+    ``memory`` and ``duration`` it gets a partition of its own, which ends with it, or with this
+    process.
+
+    Args:
+        args: the program and its arguments, as for subprocess.run.
+        partition, env: as for :func:`environment`, with its errors.
+        device, memory, duration, name, wait: as for :meth:`Partitioner.create`, with its errors;
+            ``device`` is 0 if only the others are given. Not together with ``partition``.
+        on_expiry: as for :func:`popen`.
+        kwargs: everything else that subprocess.run takes: ``text``, ``timeout``, ``check``, ``cwd``,
+            ``capture_output``, ``input`` and so on.
+
+    Returns:
+        A CompletedProcess whose ``returncode`` is the program's own, 128 + n if signal n ended it;
+        124 if the time was up and the program was ended, 125 if Chronos failed, 126 if the program
+        cannot be executed, 127 if it was not found.
+
+    Raises:
+        subprocess.TimeoutExpired: with ``timeout``. subprocess.CalledProcessError: with ``check``.
+
+    Example::
+
+        done = chronos.run(["python3", "train.py"], device=0, memory="1GiB", duration="10m")
+        print(done.returncode)
+    """
+    if device is None and memory is None and duration is None:
+        if name is not None or wait is not False:
+            raise InvalidRequest("name and wait go with memory and duration")
+        return _completed(args, partition, on_expiry, env, kwargs)
+    if partition is not None:
+        raise InvalidRequest("partition and device, memory, duration exclude each other")
+    if memory is None or duration is None:
+        raise InvalidRequest("memory and duration go together")
+    own = Partitioner()._create(
+        0 if device is None else device, memory, duration, None, name, wait, held=True
+    )
+    try:
+        return _completed(args, own, on_expiry, env, kwargs)
+    finally:
+        own.release()
+
+
+def _completed(
+    args: Command,
+    partition: Union[PartitionLike, Iterable[PartitionLike], None],
+    on_expiry: Optional[str],
+    env: Optional[Mapping[Any, Any]],
+    kwargs: Dict[str, Any],
+) -> "subprocess.CompletedProcess[Any]":
+    import subprocess
+
+    check = kwargs.pop("check", False)
+    words = _prepared(args, partition, on_expiry, env, kwargs)
+    try:
+        done: "subprocess.CompletedProcess[Any]" = subprocess.run(words, check=False, **kwargs)
+    except subprocess.TimeoutExpired as error:
+        error.cmd = args  # the caller's command, not ours before it
+        raise
+    done.args = args
+    if check:
+        done.check_returncode()
+    return done
