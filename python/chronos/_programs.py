@@ -127,6 +127,7 @@ def _prepared(
 ) -> List[Union[str, bytes]]:
     # `chronos run` before the program; `options` for subprocess, with the environment.
     library = _library.load()
+    library.shim_path()  # missing, it is an exception and not status 125
     command: List[Union[str, bytes]] = [library.command_path(), "run"]
     if on_expiry is not None:
         if on_expiry not in _ON_EXPIRY:
