@@ -6,15 +6,15 @@ InvalidRequest. All else is for libchronos to judge.
 
 from __future__ import annotations
 
+import datetime
 import math
 import numbers
-from typing import TYPE_CHECKING, Optional, SupportsFloat, Union
+import re
+from decimal import Decimal
+from typing import Optional, SupportsFloat, Union
 
 from . import _library
 from .errors import InvalidRequest
-
-if TYPE_CHECKING:
-    import datetime
 
 __all__ = [
     "Duration",
@@ -32,7 +32,7 @@ __all__ = [
 #: A share of a device (0.5; ``"50%"``) or a size (bytes as int; ``"4GiB"``).
 Memory = Union[float, int, str]
 #: Seconds, a ``timedelta``, or text such as ``"90s"``, ``"1h30m"``, ``"8h"``, ``"2d"``.
-Duration = Union[float, int, str, "datetime.timedelta"]
+Duration = Union[float, int, str, datetime.timedelta]
 
 _LARGEST_SHARE_LIKE_INT = 100
 
@@ -45,8 +45,6 @@ def number_text(what: str, value: SupportsFloat) -> str:
         number = math.inf
     if not math.isfinite(number):
         raise InvalidRequest(f"invalid {what}: {number} is not a finite number")
-    from decimal import Decimal
-
     return format(Decimal(repr(number)), "f")
 
 
@@ -82,8 +80,6 @@ def duration_text(duration: object, what: str = "duration") -> str:
     if isinstance(duration, str):
         return duration
     if not _is_real(duration):
-        import datetime
-
         if isinstance(duration, datetime.timedelta):
             return number_text(what, duration.total_seconds())
         raise TypeError(
@@ -113,8 +109,6 @@ def duration_seconds(duration: object, what: str) -> float:
     try:
         seconds = float(text)
     except ValueError:
-        import re
-
         if not re.fullmatch(r"(\d+(\.\d+)?[wdhms])+", text):
             raise InvalidRequest(
                 f"invalid {what} {text!r:.60}", "say seconds, or 90s, 5m, 1h30m"

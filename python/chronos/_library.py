@@ -95,8 +95,14 @@ class Library:
     """The loaded libchronos.so with one handle."""
 
     def __init__(self, path: str) -> None:
+        # Here and not at each call: a child that is forked while another thread imports something
+        # can never import it.
         import ctypes
+        import json
 
+        from .errors import error_from
+
+        self._parse, self._error_from = json.loads, error_from
         types: Dict[str, Any] = {
             "h": ctypes.c_void_p,
             "i": ctypes.c_int,
@@ -139,12 +145,8 @@ class Library:
             self._c.chronos_partitioner_destroy(handle)
 
     def _error(self, code: Optional[int]) -> Exception:
-        import json
-
-        from .errors import error_from
-
-        report: Dict[str, Any] = json.loads(self._c.chronos_last_error_json() or b"{}")
-        return error_from(int(report.get("code", 0)) if code is None else code, report)
+        report: Dict[str, Any] = self._parse(self._c.chronos_last_error_json() or b"{}")
+        return self._error_from(int(report.get("code", 0)) if code is None else code, report)
 
     def text(self, function: str, *arguments: Any) -> str:
         """The text that a function of the library gives out. Raises the error that it reports."""
@@ -163,9 +165,7 @@ class Library:
 
     def answer(self, function: str, *arguments: Any) -> Dict[str, Any]:
         """As :meth:`text` for a function that answers with JSON."""
-        import json  # 3 ms, which `import chronos` need not take
-
-        answer = json.loads(self.text(function, *arguments))
+        answer = self._parse(self.text(function, *arguments))
         if not isinstance(answer, dict):
             raise TypeError(f"{function} answered with {type(answer).__name__}")
         return answer

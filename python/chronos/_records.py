@@ -5,10 +5,8 @@ Named tuples, because dataclasses alone would double what ``import chronos`` cos
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Dict, Mapping, NamedTuple, Optional
-
-if TYPE_CHECKING:
-    import datetime
+import datetime
+from typing import Any, Dict, Mapping, NamedTuple, Optional
 
 __all__ = ["DeviceStats", "PartitionInfo", "Usage", "device_stats", "partition_info"]
 
@@ -142,8 +140,6 @@ def partition_info(answer: Mapping[str, Any]) -> PartitionInfo:
     values = _known(PartitionInfo._fields, answer)
     values["processes"] = {entry["pid"]: entry["used_bytes"] for entry in answer["processes"]}
     if answer["expires_at"] is not None:
-        import datetime  # 4 ms
-
         text = answer["expires_at"].replace("Z", "+00:00")  # as Python 3.9 and 3.10 want it
         values["expires_at"] = datetime.datetime.fromisoformat(text)
     return PartitionInfo(**values)

@@ -29,7 +29,8 @@ class Waiter:
         self._cancelled = False
         self._answer: Optional[Dict[str, Any]] = None
         self._error: Optional[BaseException] = None
-        self._tell: Optional[Callable[[], object]] = None
+        self._ended = threading.Event()  # joining a thread cannot be interrupted and taken up again
+        self._tell: Callable[[], object] = self._ended.set
 
     def _run(self) -> None:
         try:
@@ -42,11 +43,10 @@ class Waiter:
             self._cancel_write = -1
             if self._cancelled:
                 self._take_back()
-        if self._tell is not None:
-            try:
-                self._tell()
-            except RuntimeError:  # the event loop has been closed: nobody gets what was made
-                self._take_back()
+        try:
+            self._tell()
+        except RuntimeError:  # the event loop has been closed: nobody gets what was made
+            self._take_back()
 
     def _take_back(self) -> None:
         answer, self._answer = self._answer, None
@@ -68,25 +68,23 @@ class Waiter:
         assert self._answer is not None
         return self._answer
 
-    def _start(self) -> threading.Thread:
+    def _start(self) -> None:
         # Daemonic: who is in line when the interpreter ends is gone from it.
-        thread = threading.Thread(target=self._run, name="chronos-wait", daemon=True)
         try:
-            thread.start()
-        except BaseException:
+            threading.Thread(target=self._run, name="chronos-wait", daemon=True).start()
+        except RuntimeError:  # no thread can be had
             os.close(self._cancel_read)
             os.close(self._cancel_write)
             raise
-        return thread
 
     def wait(self) -> Dict[str, Any]:
         """Blocks. Whatever interrupts it (KeyboardInterrupt) leaves the line."""
-        thread = self._start()
+        self._start()
         try:
-            thread.join()
+            self._ended.wait()
         except BaseException:
             self._cancel()
-            thread.join()
+            self._ended.wait()
             raise
         return self._result()
 
@@ -105,8 +103,11 @@ class Waiter:
         self._start()
         try:
             await asyncio.shield(ended)
-        except BaseException:
+        except asyncio.CancelledError:
             self._cancel()
             await ended  # some microseconds
+            raise
+        except BaseException:  # the coroutine is thrown away
+            self._cancel()
             raise
         return self._result()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import warnings
 from types import TracebackType
@@ -14,7 +15,6 @@ from ._records import PartitionInfo, Usage, partition_info
 from .errors import ChronosError, ChronosWarning, Expired, InvalidRequest, PartitionNotFound
 
 if TYPE_CHECKING:
-    import datetime
     import subprocess
 
     from ._expiring import ExpiryNotice
