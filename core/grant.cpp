@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstddef>
 #include <cstring>
@@ -88,8 +89,14 @@ bool parse_token(std::string_view text, Token& out) {
 }
 
 const BootId& this_boot() {
-  static const BootId id = read_boot_id();
-  return id;
+  // No function-local constant: its guard could be held by a thread that a forked child lacks.
+  static constinit std::atomic<const BootId*> known{nullptr};
+  const BootId* id = known.load(std::memory_order_acquire);
+  if (id != nullptr) return *id;
+  const auto* read = new BootId(read_boot_id());
+  if (known.compare_exchange_strong(id, read)) return *read;
+  delete read;
+  return *id;
 }
 
 Result<Grant> validate(const GrantLayout& layout, const Token& token, uid_t name_uid,

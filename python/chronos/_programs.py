@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import os
-from typing import TYPE_CHECKING, Any, Dict, Iterable, List, Mapping, Optional, Sequence, Union
+import signal
+from typing import TYPE_CHECKING, Any, Dict, Iterable, List, Mapping, Optional, Sequence, Type
+from typing import Union
 
 from . import _layer, _library
 from ._arguments import Duration, Memory
@@ -144,6 +147,51 @@ def _prepared(
     return [*command, "--", *words]
 
 
+def _status(returncode: int) -> int:
+    # Where a signal ended `chronos run` itself, before it had a program to pass it on to.
+    return 128 - returncode if returncode < 0 else returncode
+
+
+def _kill(supervisor: int) -> None:
+    # `chronos run` cannot pass SIGKILL on. Stopped, it starts nothing more; then what it has started
+    # is killed, and it.
+    os.kill(supervisor, signal.SIGSTOP)
+    os.waitid(os.P_PID, supervisor, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+    try:
+        with open(f"/proc/{supervisor}/task/{supervisor}/children", encoding="ascii") as children:
+            for child in children.read().split():
+                os.kill(int(child), signal.SIGKILL)
+    except (FileNotFoundError, ProcessLookupError):
+        pass
+    os.kill(supervisor, signal.SIGKILL)
+
+
+@functools.lru_cache(maxsize=None)
+def _popen_class() -> "Type[subprocess.Popen[Any]]":
+    import subprocess
+
+    class Program(subprocess.Popen):  # type: ignore[type-arg]
+        """A program under ``chronos run``; see :func:`chronos.popen`."""
+
+        _status: Optional[int] = None
+
+        @property
+        def returncode(self) -> Any:
+            return self._status
+
+        @returncode.setter
+        def returncode(self, value: Any) -> None:
+            self._status = None if value is None else _status(value)
+
+        def send_signal(self, sig: int) -> None:
+            if sig != signal.SIGKILL:
+                super().send_signal(sig)
+            elif self.poll() is None:
+                _kill(self.pid)
+
+    return Program
+
+
 def popen(
     args: Command,
     *,
@@ -168,10 +216,8 @@ def popen(
         with chronos.popen(["python3", "train.py"], partition="train", text=True) as program:
             program.wait(timeout=600)
     """
-    import subprocess
-
     words = _prepared(args, partition, on_expiry, env, kwargs)
-    program: "subprocess.Popen[Any]" = subprocess.Popen(words, **kwargs)
+    program = _popen_class()(words, **kwargs)
     program.args = args
     return program
 
@@ -243,14 +289,25 @@ def _completed(
 ) -> "subprocess.CompletedProcess[Any]":
     import subprocess
 
-    check = kwargs.pop("check", False)
-    words = _prepared(args, partition, on_expiry, env, kwargs)
-    try:
-        done: "subprocess.CompletedProcess[Any]" = subprocess.run(words, check=False, **kwargs)
-    except subprocess.TimeoutExpired as error:
-        error.cmd = args  # the caller's command, not ours before it
-        raise
-    done.args = args
+    check, timeout = kwargs.pop("check", False), kwargs.pop("timeout", None)
+    data = kwargs.pop("input", None)
+    if data is not None:
+        if kwargs.get("stdin") is not None:
+            raise InvalidRequest("stdin and input exclude each other")
+        kwargs["stdin"] = subprocess.PIPE
+    if kwargs.pop("capture_output", False):
+        if kwargs.get("stdout") is not None or kwargs.get("stderr") is not None:
+            raise InvalidRequest("capture_output and stdout, stderr exclude each other")
+        kwargs["stdout"] = kwargs["stderr"] = subprocess.PIPE
+    with popen(args, partition=partition, on_expiry=on_expiry, env=env, **kwargs) as program:
+        try:
+            out, err = program.communicate(data, timeout=timeout)
+        except BaseException:  # TimeoutExpired, KeyboardInterrupt
+            program.kill()
+            raise  # waits for its end first
+    done: "subprocess.CompletedProcess[Any]" = subprocess.CompletedProcess(
+        args, program.returncode, out, err
+    )
     if check:
         done.check_returncode()
     return done
