@@ -47,6 +47,8 @@ def _ids(partition: Union[PartitionLike, Iterable[PartitionLike]]) -> str:
 
 def _variables(env: Optional[Mapping[Any, Any]]) -> Dict[str, str]:
     base: Mapping[Any, Any] = os.environ if env is None else env
+    if not isinstance(base, Mapping):
+        raise TypeError(f"env must be a mapping, not {type(base).__name__}")
     result = {os.fsdecode(name): os.fsdecode(value) for name, value in base.items()}
     # Partitions are found in this process's state directory, so the program must use it too;
     # absolute, because it may start in another directory.
@@ -133,6 +135,8 @@ def _prepared(
     library.shim_path()  # missing, it is an exception and not status 125
     command: List[Union[str, bytes]] = [library.command_path(), "run"]
     if on_expiry is not None:
+        if not isinstance(on_expiry, str):
+            raise TypeError(f"on_expiry must be str, not {type(on_expiry).__name__}")
         if on_expiry not in _ON_EXPIRY:
             raise InvalidRequest(
                 f"invalid on_expiry {on_expiry!r:.60}", "say " + ", ".join(map(repr, _ON_EXPIRY))
@@ -161,8 +165,8 @@ def _kill(supervisor: int) -> None:
         with open(f"/proc/{supervisor}/task/{supervisor}/children", encoding="ascii") as children:
             for child in children.read().split():
                 os.kill(int(child), signal.SIGKILL)
-    except (FileNotFoundError, ProcessLookupError):
-        pass
+    except OSError:
+        pass  # it has none, or none that may be killed
     os.kill(supervisor, signal.SIGKILL)
 
 

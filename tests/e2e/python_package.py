@@ -34,15 +34,15 @@ def partitioner():
     return Partitioner()
 
 
-def python(code, interpreter=sys.executable, **kwargs):
+def python(code, interpreter=sys.executable, warnings=("-W", "error"), timeout=60, **kwargs):
     """A Python program of its own; its output."""
     env = {**os.environ, "PYTHONPATH": str(ROOT / "python")}
     done = subprocess.run(
-        [interpreter, "-W", "error", "-c", code],
+        [interpreter, *warnings, "-c", code],
         env=env,
         stdout=subprocess.PIPE,
         text=True,
-        timeout=60,
+        timeout=timeout,
         **kwargs,
     )
     assert done.returncode == 0

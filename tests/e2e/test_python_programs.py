@@ -141,7 +141,8 @@ def test_refusals_are_exceptions_before_anything_runs(partitioner, tmp_path):
         (dict(partition="much", memory=0.1, duration=60), chronos.InvalidRequest),
         (dict(partition=ended), chronos.PartitionNotFound),
         (dict(partition="much", on_expiry="explode"), chronos.InvalidRequest),
-        (dict(partition="much", on_expiry=[]), chronos.InvalidRequest),
+        (dict(partition="much", on_expiry=[]), TypeError),
+        (dict(partition="much", env=[]), TypeError),
     ]:
         with pytest.raises(error):
             chronos.run(touch, **arguments)
