@@ -78,6 +78,28 @@ def _candidates() -> Iterator[str]:
     yield _FILE  # wherever the system's loader looks
 
 
+def _check_whole(path: str) -> None:
+    # The system's loader maps a file that was cut off, and dies of it.
+    import struct
+
+    size = os.path.getsize(path)
+    with open(path, "rb") as file:
+        head = file.read(64)
+        if len(head) < 64 or head[:5] != b"\x7fELF\x02":
+            raise OSError(f"{path} is not a library for this machine")
+        start, each, count = struct.unpack_from("=Q14xHH", head, 32)
+        if each != 56 or start > size:
+            raise OSError(f"{path} is damaged")
+        file.seek(start)
+        table = file.read(each * count)
+    if len(table) < each * count:
+        raise OSError(f"{path} is cut off")
+    for at in range(0, len(table), each):
+        offset, length = struct.unpack_from("=8xQ16xQ", table, at)
+        if offset + length > size:
+            raise OSError(f"{path} is cut off")
+
+
 def shim_path() -> str:
     """Absolute path of libchronos_shim.so, found without loading anything where that can be: where
     :meth:`Library.shim_path` looks. Raises LibraryNotFound, SystemFailure."""
@@ -111,6 +133,8 @@ class Library:
             "v": None,
         }
         self.path = path
+        if "/" in path:
+            _check_whole(path)
         self._c = ctypes.CDLL(path)
         self._new_out, self._by_reference = ctypes.c_void_p, ctypes.byref
         self._string_at = ctypes.string_at
