@@ -85,7 +85,7 @@ print(*sorted(set(sys.modules) - before))
     brought = {name for name in first.split() if not name.startswith("chronos")}
     assert brought <= {"threading", "_weakrefset", "itertools", "_collections", "__future__",
                        "types", "warnings", "functools", "_functools", "reprlib", "collections",
-                       "keyword", "operator", "_operator", "_weakref"}
+                       "keyword", "operator", "_operator", "_weakref", "heapq", "_heapq"}
     heavy = {"asyncio", "subprocess", "multiprocessing", "json", "ctypes", "dataclasses", "inspect",
              "pathlib", "socket", "logging"}
     assert not heavy & set(second.split())
