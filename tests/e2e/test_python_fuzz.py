@@ -124,7 +124,7 @@ fuzz()
 @pytest.mark.parametrize("body", [CREATE, CALLS, OPTIONS, CLOSED],
                          ids=["create", "calls", "options", "closed"])
 def test_nonsense_is_refused_by_name(partitioner, body):
-    values = dict(tests=str(ROOT / "tests" / "e2e"), examples=by_level(30, 60, 20000),
+    values = dict(tests=str(ROOT / "tests" / "e2e"), examples=by_level(20, 40, 20000),
                   fixed=by_level(True, True, False))
     if body is OPTIONS:
         values["examples"] //= 2  # some start a program

@@ -174,10 +174,10 @@ def test_what_is_kept_of_many_partitions_goes_back_to_the_right_one(box):
     lines, _ = inside(box, """
 context = cl.context()
 buffers = {}
-for i in range(300):
+for i in range(270):
     with machine.create(0, "8MiB", 60, name=f"p{i}"):
         assert make(2, context) == 0
-    if i % 10 == 0:
+    if i % 30 == 0:
         buffers[f"p{i}"] = held.pop()
     drop()
 print(len(machine.list()), {p.used_bytes // MIB for p in machine.list()})
@@ -187,7 +187,7 @@ with machine.create(0, "8MiB", 60, name="last") as last:
         assert name not in [p.name for p in machine.list()]
     print(used(last), [p.name for p in machine.list()])
 """)
-    assert lines == ["30 {2}", "0 ['last']"]
+    assert lines == ["9 {2}", "0 ['last']"]
     assert box.held() == 0
 
 
