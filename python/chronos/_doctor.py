@@ -25,8 +25,8 @@ def doctor() -> Dict[str, Any]:
     Returns:
         ``healthy`` (bool), ``findings`` (each with ``status``, ``topic``, ``text`` and ``remedy``),
         and the facts behind them; under ``interpreter``: ``opencl``, which is ``"not started"``,
-        ``"reached"`` (allocations are counted) or ``"passed by"`` (it was started before chronos was
-        imported; restart the interpreter), ``entered`` (handles of partitions), ``library``,
+        ``"reached"`` (allocations are counted) or ``"passed by"`` (it was started before chronos
+        was imported; restart the interpreter), ``entered`` (handles of partitions), ``library``,
         ``shim``, ``version`` and ``layers`` (OPENCL_LAYERS).
 
     Raises:

@@ -5,8 +5,18 @@ from __future__ import annotations
 import functools
 import os
 import signal
-from typing import TYPE_CHECKING, Any, Dict, Iterable, List, Mapping, Optional, Sequence, Type
-from typing import Union
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Dict,
+    Iterable,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Type,
+    Union,
+)
 
 from . import _layer, _library
 from ._arguments import Duration, Memory
@@ -157,8 +167,8 @@ def _status(returncode: int) -> int:
 
 
 def _kill(supervisor: int) -> None:
-    # `chronos run` cannot pass SIGKILL on. Stopped, it starts nothing more; then what it has started
-    # is killed, and it.
+    # `chronos run` cannot pass SIGKILL on. Stopped, it starts nothing more; then what it has
+    # started is killed, and it.
     os.kill(supervisor, signal.SIGSTOP)
     os.waitid(os.P_PID, supervisor, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
     try:
@@ -251,8 +261,8 @@ def run(
         device, memory, duration, name, wait: as for :meth:`Partitioner.create`, with its errors;
             ``device`` is 0 if only the others are given. Not together with ``partition``.
         on_expiry: as for :func:`popen`.
-        kwargs: everything else that subprocess.run takes: ``text``, ``timeout``, ``check``, ``cwd``,
-            ``capture_output``, ``input`` and so on.
+        kwargs: everything else that subprocess.run takes: ``text``, ``timeout``, ``check``,
+            ``cwd``, ``capture_output``, ``input`` and so on.
 
     Returns:
         A CompletedProcess whose ``returncode`` is the program's own, 128 + n if signal n ended it;

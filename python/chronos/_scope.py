@@ -112,8 +112,8 @@ class _Environment:
 
 
 def _tell_servers() -> None:
-    # A fork server has the environment of the moment when it was started. What multiprocessing sends
-    # to each child of it, and to spawned ones, gets the variables of today.
+    # A fork server has the environment of the moment when it was started. What multiprocessing
+    # sends to each child of it, and to spawned ones, gets the variables of today.
     spawn: Any = sys.modules.get("multiprocessing.spawn")
     if spawn is None or hasattr(spawn.get_preparation_data, "chronos"):
         return

@@ -9,8 +9,15 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Callable, List, Optional, Type
 
 from . import _library, _scope
-from ._arguments import Duration, Memory, duration_seconds, duration_text, flag, memory_text
-from ._arguments import text_bytes
+from ._arguments import (
+    Duration,
+    Memory,
+    duration_seconds,
+    duration_text,
+    flag,
+    memory_text,
+    text_bytes,
+)
 from ._records import PartitionInfo, Usage, partition_info
 from .errors import ChronosError, ChronosWarning, Expired, InvalidRequest, PartitionNotFound
 
@@ -26,8 +33,8 @@ __all__ = ["Partition"]
 class Partition:
     """A partition that this program made; :meth:`Partitioner.create` returns it.
 
-    It exists apart from this object: dropping the object does not end it. As a context manager it is
-    entered, and released at the end of the block by the process that entered it (not by a forked
+    It exists apart from this object: dropping the object does not end it. As a context manager it
+    is entered, and released at the end of the block by the process that entered it (not by a forked
     child that leaves the block too). A partition that was made for another user is only released.
 
     Example::
@@ -232,11 +239,12 @@ class Partition:
     def on_expiring(
         self, callback: Callable[["Partition"], object], before: Duration = "5m"
     ) -> "ExpiryNotice":
-        """Calls ``callback(partition)`` once, ``before`` the partition ends, in a thread of its own.
+        """Calls ``callback(partition)`` once, ``before`` the partition ends, in a thread of its
+        own.
 
         If the partition is extended the call comes later; if it is released before, never. With
-        less time left than ``before`` the call comes at once. A forked child does not call. What the
-        callback raises goes to ``threading.excepthook``.
+        less time left than ``before`` the call comes at once. A forked child does not call. What
+        the callback raises goes to ``threading.excepthook``.
 
         Args:
             callback: takes the partition.

@@ -6,8 +6,17 @@ import warnings
 from typing import Any, Callable, Dict, List, Optional, Tuple, Union
 
 from . import _library
-from ._arguments import Duration, Memory, device_number, duration_text, flag, memory_text
-from ._arguments import optional_bytes, text_bytes, timeout_text
+from ._arguments import (
+    Duration,
+    Memory,
+    device_number,
+    duration_text,
+    flag,
+    memory_text,
+    optional_bytes,
+    text_bytes,
+    timeout_text,
+)
 from ._records import DeviceStats, PartitionInfo, device_stats, partition_info
 from ._waiting import Waiter
 from .errors import ChronosError, ChronosWarning

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "matrix"))
-from clients import CLIENTS_TABLE, FULL_PYTHON, PYTHON, SMALL_PYTHON
+from clients import CLIENTS_TABLE, FULL_PYTHON, SMALL_PYTHON
 from inside import inside
 from support import FULL, built
 from support import pocl  # noqa: F401
 
-pytestmark = [built, pytest.mark.skipif(not FULL, reason="PoCL compiles their kernels anew: a minute")]
+pytestmark = [built, pytest.mark.skipif(not FULL, reason="PoCL compiles: a minute")]
 
 BY_NAME = {client.name: client for client in CLIENTS_TABLE}
 NAMES = ["Python `ctypes`", "PyOpenCL, Debian's", "PyOpenCL, PyPI's wheel", "tinygrad, training",
@@ -48,7 +48,8 @@ def test_a_framework_in_the_same_interpreter(pocl, name):
         _, program, argument, *_ = map(str, client.arguments(size))
         lines, errors = inside(pocl, CODE, begin="", python=python, TEST_PROGRAM=program,
                                TEST_SIZE=argument, **client.variables)
-        peak, left, refused = re.fullmatch(r"peak (\d+) left (\d+) refused (\w+)", lines[-2]).groups()
+        figures = re.fullmatch(r"peak (\d+) left (\d+) refused (\w+)", lines[-2])
+        peak, left, refused = figures.groups()
         assert 0 < int(peak) <= 64 and refused == str(not fits), lines
         assert bool(re.search(client.refusal, "\n".join(lines) + errors, re.M)) != fits, lines
         if fits:  # a program that gives up leaves what it had to its end
