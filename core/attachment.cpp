@@ -96,6 +96,9 @@ const char* Attachment::claim() {
     return errno == EMFILE || errno == ENFILE ? "no file descriptor is left"
                                               : "its ledger can no longer be opened";
   }
+  if (ledger_.layout().header.slots_high.load() == 0 && !mark_entered(fd.get())) {
+    return "its ledger cannot be written";
+  }
   const ProcessIdentity self = this_process();
   KernelJudge judge(fd.get());
   if (!has_siblings_) judge.before_first_claim_of(self);

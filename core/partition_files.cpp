@@ -50,11 +50,20 @@ bool link_into(const StateDir& state, int fd, const std::string& name) {
   return ::linkat(fd, "", state.fd(), name.c_str(), AT_EMPTY_PATH) == 0;
 }
 
-bool fill(int fd, std::size_t size, std::string_view head, uid_t owner) {
+// The time of a ledger that is as it was made. Whoever enters or ends it writes to it, and so the
+// kernel sets another.
+constexpr timespec kAsMade{0, 0};
+
+bool fill(int fd, std::size_t size, std::string_view head, const FileName& name, uid_t owner) {
   // All of it now: a full tmpfs must be an error here and not a SIGBUS in somebody's program.
   errno = ::posix_fallocate(fd, 0, static_cast<off_t>(size));
   if (errno != 0) return false;
   if (!pwrite_all(fd, head.data(), head.size(), 0) || ::fchmod(fd, 0644) != 0) return false;
+  if (name.kind == FileKind::kLedger) {
+    // Where that fails, everybody who looks at it opens it.
+    const timespec times[2] = {kAsMade, kAsMade};
+    (void)::futimens(fd, times);
+  }
   return owner == ::geteuid() || ::fchown(fd, owner, static_cast<gid_t>(-1)) == 0;
 }
 
@@ -79,10 +88,23 @@ bool read_layout(int fd, GrantLayout& layout) {
 
 }  // namespace
 
-std::string FileName::text() const {
-  std::string text(kPrefix);
-  text.append(std::to_string(uid)).append(1, '.').append(token_text(token)).append(1, '.');
-  return text.append(kKinds[static_cast<std::size_t>(kind)]);
+std::string FileName::text() const { return path().text; }
+
+FileName::Path FileName::path() const {
+  constexpr char kDigits[] = "0123456789abcdef";
+  Path path;
+  static_assert(sizeof path.text > kPrefix.size() + 10 + 1 + 2 * sizeof token + 1 + 7);
+  char* to = std::copy(kPrefix.begin(), kPrefix.end(), path.text);
+  to = std::to_chars(to, to + 10, uid).ptr;
+  *to++ = '.';
+  for (const std::uint8_t byte : token) {
+    *to++ = kDigits[byte >> 4];
+    *to++ = kDigits[byte & 15];
+  }
+  *to++ = '.';
+  const std::string_view suffix = kKinds[static_cast<std::size_t>(kind)];
+  *std::copy(suffix.begin(), suffix.end(), to) = '\0';
+  return path;
 }
 
 std::optional<FileName> FileName::parse(std::string_view text) {
@@ -114,6 +136,12 @@ Token random_token() {
   return token;
 }
 
+Token grant_token(const TokenTags& tags) {
+  Token token = random_token();
+  tags.put_into(token);
+  return token;
+}
+
 Result<std::vector<FileName>> scan(const StateDir& state) {
   UniqueFd fd(::openat(state.fd(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   DIR* folder = fd ? ::fdopendir(fd.get()) : nullptr;
@@ -132,7 +160,7 @@ Result<std::vector<FileName>> scan(const StateDir& state) {
 Result<UniqueFd> open_file(const StateDir& state, const FileName& name, int flags, uid_t& owner,
                            off_t& size) {
   UniqueFd fd(retry_eintr([&] {
-    return ::openat(state.fd(), name.text().c_str(),
+    return ::openat(state.fd(), name.path().text,
                     flags | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
   }));
   if (!fd) {
@@ -220,6 +248,26 @@ Result<LedgerUse> read_ledger(const StateDir& state, const Grant& grant) {
   return use;
 }
 
+Result<LedgerUse> look_at_ledger(const StateDir& state, const Grant& grant) {
+  const FileName name{grant.owner, grant.token, FileKind::kLedger};
+  struct stat st {};
+  const bool as_made = ::fstatat(state.fd(), name.path().text, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+                       S_ISREG(st.st_mode) && st.st_uid == grant.owner &&
+                       st.st_size == static_cast<off_t>(sizeof(LedgerLayout)) &&
+                       st.st_mtim.tv_sec == kAsMade.tv_sec && st.st_mtim.tv_nsec == kAsMade.tv_nsec;
+  return as_made ? LedgerUse{} : read_ledger(state, grant);
+}
+
+// A write changes the time, too, where a sandbox forbids to set it; it is not the first choice
+// because under RLIMIT_FSIZE it could end the program with SIGXFSZ. What it writes counts for
+// nothing.
+bool mark_entered(int ledger_fd) {
+  if (::futimens(ledger_fd, nullptr) == 0) return true;
+  const std::uint32_t entered = 1;
+  return pwrite_all(ledger_fd, &entered, sizeof entered,
+                    offsetof(LedgerLayout, header) + offsetof(LedgerHeader, entered));
+}
+
 Result<void> make_file(const StateDir& state, const FileName& name, std::size_t size,
                        std::string_view head, uid_t owner, UniqueFd* locked) {
   const std::string final_name = name.text();
@@ -227,7 +275,7 @@ Result<void> make_file(const StateDir& state, const FileName& name, std::size_t 
   UniqueFd fd(
       retry_eintr([&] { return ::openat(state.fd(), ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0644); }));
   if (fd) {
-    if (fill(fd.get(), size, head, owner) && lock(fd.get()) &&
+    if (fill(fd.get(), size, head, name, owner) && lock(fd.get()) &&
         link_into(state, fd.get(), final_name)) {
       if (locked != nullptr) *locked = std::move(fd);
       return {};
@@ -243,7 +291,7 @@ Result<void> make_file(const StateDir& state, const FileName& name, std::size_t 
   fd.reset(::openat(state.fd(), temporary.text().c_str(),
                     O_CREAT | O_EXCL | O_NOFOLLOW | O_RDWR | O_CLOEXEC, 0644));
   if (!fd) return tl::unexpected<Error>(cannot("make", state, name));
-  if (!lock(fd.get()) || !fill(fd.get(), size, head, owner) ||
+  if (!lock(fd.get()) || !fill(fd.get(), size, head, name, owner) ||
       ::renameat2(state.fd(), temporary.text().c_str(), state.fd(), final_name.c_str(),
                   RENAME_NOREPLACE) != 0) {
     Error error = cannot("make", state, name);

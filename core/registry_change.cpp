@@ -20,7 +20,6 @@ struct Registry::Change {
   RegistryLock lock;
   Look seen;
   Entry entry;  // as it stands
-  std::vector<PartitionInfo> others;
   GrantWriter writer;
 };
 
@@ -76,7 +75,7 @@ Device device_of(const StateDir& state, const Grant& grant) {
 Result<Registry::Change> Registry::begin_change(std::string_view id) {
   auto lock = RegistryLock::acquire(state_);
   if (!lock) return pass_on(lock);
-  auto seen = look();
+  auto seen = look_at_all();
   if (!seen) return pass_on(seen);
   auto chosen = seen->choose(id);
   if (!chosen) {
@@ -99,12 +98,7 @@ Result<Registry::Change> Registry::begin_change(std::string_view id) {
   }
   entry.grant = writer->grant();
   if (entry.grant.ended || boot_now() >= entry.grant.deadline_ns) return already_ended(id);
-  std::vector<PartitionInfo> others;
-  for (const Entry& one : seen->entries) {
-    if (one.grant.token != entry.grant.token) others.push_back(one.info());
-  }
-  return Change{std::move(*lock), std::move(*seen), std::move(entry), std::move(others),
-                std::move(*writer)};
+  return Change{std::move(*lock), std::move(*seen), std::move(entry), std::move(*writer)};
 }
 
 // What a grant may become: asked before more time or more memory is given, as create() asks before
@@ -165,11 +159,12 @@ Result<PartitionInfo> Registry::resize(std::string_view id, const MemoryAmount& 
   } else if (bytes > entry.grant.limit_bytes) {
     const std::uint64_t taken = std::max(entry.grant.limit_bytes, entry.use.used_bytes);
     if (bytes > taken) {
-      auto fits = check_capacity(device, bytes, change->others, taken);
+      const std::uint64_t available =
+          change->seen.use_of(device, &entry.grant.token).available_bytes;
+      auto fits = check_capacity(device, bytes, available, taken);
       if (!fits) return pass_on(fits);
       Line line;
       line.overtake = true;  // those who could take what is free, and have not
-      const std::uint64_t available = use_of(device, change->others).available_bytes;
       auto turn = turn_of_another(change->seen, device, bytes - taken,
                                   available - std::min(available, taken), line);
       if (turn) return tl::unexpected<Error>(std::move(*turn));

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <ctime>
 #include <tuple>
+#include <utility>
 
 #include "core/clock.hpp"
 #include "core/grant_clamp.hpp"
@@ -92,6 +93,69 @@ bool is_abandoned(const Grant& grant, const LedgerUse& use) {
   return grant.held && !use.any_live && liveness_of(grant.holder) == Liveness::kDead;
 }
 
+class UseCounter {
+ public:
+  explicit UseCounter(const Device& device) : device_(device) {}
+
+  void add(std::string_view device_key, PartitionState state, std::uint64_t limit_bytes,
+           std::uint64_t used_bytes) {
+    if (device_key != device_.key) return;
+    // Nobody can hold or reserve more of a device than there is of it.
+    const std::uint64_t used = std::min(used_bytes, device_.total_bytes);
+    use_.used_bytes += used;
+    if (state == PartitionState::kActive) {
+      const std::uint64_t limit = std::min(limit_bytes, device_.total_bytes);
+      use_.reserved_bytes += limit;
+      use_.draining_bytes += used - std::min(used, limit);
+      ++use_.active_partitions;
+    } else {
+      use_.draining_bytes += used;
+    }
+  }
+
+  DeviceUse use() const {
+    DeviceUse use = use_;
+    const std::uint64_t taken = use.reserved_bytes + use.draining_bytes;
+    use.available_bytes = device_.total_bytes > taken ? device_.total_bytes - taken : 0;
+    return use;
+  }
+
+ private:
+  const Device& device_;
+  DeviceUse use_;
+};
+
+// Oldest first. Entries are large: their keys are sorted, and each is moved once.
+template <class Entry>
+void sort_by_age(std::vector<Entry>& entries) {
+  std::vector<std::tuple<std::uint64_t, std::uint64_t, std::size_t>> keys;
+  keys.reserve(entries.size());
+  for (const Entry& entry : entries) {
+    keys.emplace_back(entry.grant.birth_ns, entry.grant.number, keys.size());
+  }
+  std::sort(keys.begin(), keys.end());
+  std::vector<Entry> sorted;
+  sorted.reserve(entries.size());
+  for (const auto& key : keys) sorted.push_back(std::move(entries[std::get<2>(key)]));
+  entries = std::move(sorted);
+}
+
+// A partition's two files, by what their names have in common.
+using Pair = std::pair<uid_t, Token>;
+
+// `whole`: those whose files have been opened, and are whose their names say.
+void add_squatters(const std::vector<FileName>& names, std::vector<Pair> whole,
+                   PassedOver& passed) {
+  std::sort(whole.begin(), whole.end());
+  for (const FileName& name : names) {
+    const bool of_pair = name.kind == FileKind::kGrant || name.kind == FileKind::kLedger;
+    if (of_pair && std::binary_search(whole.begin(), whole.end(), Pair(name.uid, name.token))) {
+      continue;
+    }
+    passed.add_squatter(name);
+  }
+}
+
 }  // namespace
 
 bool Registry::Entry::is_mine() const { return grant.owner == ::geteuid(); }
@@ -118,6 +182,16 @@ Result<const Registry::Entry*> Registry::Look::choose(std::string_view id) const
   }
   if (chosen == nullptr) return partition_not_found(id);
   return chosen;
+}
+
+bool Registry::Look::has_number(const StateDir& state, std::uint64_t number) const {
+  const bool seen = std::any_of(entries.begin(), entries.end(),
+                                [&](const Entry& entry) { return entry.grant.number == number; });
+  return seen || std::any_of(unread.begin(), unread.end(), [&](const FileName& name) {
+           if (TokenTags::of(name.token).number != static_cast<std::uint16_t>(number)) return false;
+           auto grant = read_grant(state, name);
+           return grant && grant->number == number;
+         });
 }
 
 // Makes the end of a partition known to running programs and then, if they hold nothing any more,
@@ -150,23 +224,40 @@ Result<void> Registry::Look::may_have(uid_t owner, const Device& device, std::ui
   return policy.may_have(giver, owner, asked);
 }
 
-Result<Registry::Look> Registry::look(const Device* asked_for) {
+// Whether a partition can take more or less than its grant alone says: it has ended, or ends with
+// its programs, or they may hold what is above its limit.
+bool Registry::Entry::needs_ledger() const {
+  return over || grant.held || grant.draining_bytes > grant.limit_bytes;
+}
+
+Result<Registry::Look> Registry::look_at_all() { return look({}); }
+
+// All that `id` can mean.
+Result<Registry::Look> Registry::look_for(std::string_view id) {
+  return look({[id](const FileName& name) { return may_match(name.token, id); }});
+}
+
+Result<Registry::Look> Registry::look(const Scope& scope) {
   auto names = scan(state_);
   if (!names) return pass_on(names);
-  Look look{std::move(*names), {}, {}, Policy::load()};
+  Look look{std::move(*names), {}, {}, {}, Policy::load()};
   warnings_.clear();
   if (const PolicyProblem* problem = look.policy.problem()) {
     warnings_.push_back(
         fmt::format("policy: {} (until this is mended, nothing is given out)", problem->line()));
   }
-  GrantClamp clamp(look.policy, devices_for(look.policy, state_, asked_for));
+  GrantClamp clamp(look.policy, devices_for(look.policy, state_, scope.asked_for));
   PassedOver passed(state_);
-  if (::geteuid() == 0) passed.add_squatters(look.names);
+  std::vector<Pair> whole;
   const auto is_grant = [](const FileName& name) { return name.kind == FileKind::kGrant; };
   look.entries.reserve(
       static_cast<std::size_t>(std::count_if(look.names.begin(), look.names.end(), is_grant)));
   for (const FileName& name : look.names) {
     if (!is_grant(name)) continue;
+    if (scope.wants && clamp.is_idle() && !scope.wants(name)) {
+      look.unread.push_back(name);
+      continue;
+    }
     auto grant = read_grant(state_, name);
     if (!grant) {
       if (grant.error().code == ErrorCode::kExpired) look.expired.push_back(name);
@@ -177,9 +268,14 @@ Result<Registry::Look> Registry::look(const Device* asked_for) {
     Entry entry{name, std::move(*grant), {}, false};
     // The clock before the words: whoever charged before the deadline is then in the sum.
     entry.over = entry.grant.ended || boot_now() >= entry.grant.deadline_ns;
-    auto use = read_ledger(state_, entry.grant);
+    if (!scope.all_ledgers && clamp.is_idle() && !entry.needs_ledger()) {
+      look.entries.push_back(std::move(entry));
+      continue;
+    }
+    auto use = look_at_ledger(state_, entry.grant);
     if (use) {
       entry.use = std::move(*use);
+      whole.emplace_back(name.uid, name.token);
     } else if (read_grant(state_, name)) {  // else it was put away between the two looks
       passed.add({name.uid, name.token, FileKind::kLedger}, use.error());
     } else {
@@ -188,9 +284,9 @@ Result<Registry::Look> Registry::look(const Device* asked_for) {
     entry.over = entry.over || entry.use.ended || is_abandoned(entry.grant, entry.use);
     look.entries.push_back(std::move(entry));
   }
-  std::sort(look.entries.begin(), look.entries.end(), [](const Entry& a, const Entry& b) {
-    return std::tie(a.grant.birth_ns, a.grant.number) < std::tie(b.grant.birth_ns, b.grant.number);
-  });
+  const bool tells_of_squatters = ::geteuid() == 0 && !scope.wants;
+  if (tells_of_squatters) add_squatters(look.names, std::move(whole), passed);
+  sort_by_age(look.entries);
   for (std::string& line : passed.lines()) warnings_.push_back(std::move(line));
   for (Entry& entry : look.entries) {
     clamp.clamp_bytes(entry.grant, entry.over, entry.use.used_bytes);
@@ -238,7 +334,7 @@ void Registry::sweep(Look& look) {
 }
 
 Result<std::vector<PartitionInfo>> Registry::list() {
-  auto seen = look();
+  auto seen = look_at_all();
   if (!seen) return pass_on(seen);
   const bool untidy =
       std::any_of(seen->entries.begin(), seen->entries.end(),
@@ -246,7 +342,7 @@ Result<std::vector<PartitionInfo>> Registry::list() {
   if (untidy) {
     if (auto lock = RegistryLock::try_acquire(state_)) {
       // Look again: what was half made a moment ago may be whole by now.
-      seen = look();
+      seen = look_at_all();
       if (!seen) return pass_on(seen);
       sweep(*seen);
     }
@@ -259,7 +355,7 @@ Result<std::vector<PartitionInfo>> Registry::list() {
 }
 
 Result<PartitionInfo> Registry::find(std::string_view id) {
-  auto seen = look();
+  auto seen = look_for(id);
   if (!seen) return pass_on(seen);
   const Entry* chosen = nullptr;
   for (const Entry& entry : seen->entries) {
@@ -289,30 +385,25 @@ Result<Registry::Standing> Registry::standing(const PartitionInfo& partition) {
 }
 
 DeviceUse Registry::use_of(const Device& device, const std::vector<PartitionInfo>& partitions) {
-  DeviceUse use;
+  UseCounter counter(device);
   for (const PartitionInfo& partition : partitions) {
-    if (partition.device_key != device.key) continue;
-    // Nobody can hold or reserve more of a device than there is of it.
-    const std::uint64_t used = std::min(partition.used_bytes, device.total_bytes);
-    use.used_bytes += used;
-    if (partition.state == PartitionState::kActive) {
-      const std::uint64_t limit = std::min(partition.limit_bytes, device.total_bytes);
-      use.reserved_bytes += limit;
-      use.draining_bytes += used - std::min(used, limit);
-      ++use.active_partitions;
-    } else {
-      use.draining_bytes += used;
-    }
+    counter.add(partition.device_key, partition.state, partition.limit_bytes, partition.used_bytes);
   }
-  const std::uint64_t taken = use.reserved_bytes + use.draining_bytes;
-  use.available_bytes = device.total_bytes > taken ? device.total_bytes - taken : 0;
-  return use;
+  return counter.use();
+}
+
+DeviceUse Registry::Look::use_of(const Device& device, const Token* but) const {
+  UseCounter counter(device);
+  for (const Entry& entry : entries) {
+    if (but != nullptr && entry.grant.token == *but) continue;
+    counter.add(entry.grant.device_key, entry.state(), entry.grant.limit_bytes,
+                entry.use.used_bytes);
+  }
+  return counter.use();
 }
 
 Result<void> Registry::check_capacity(const Device& device, std::uint64_t bytes,
-                                      const std::vector<PartitionInfo>& others,
-                                      std::uint64_t own_bytes) {
-  const std::uint64_t available = use_of(device, others).available_bytes;
+                                      std::uint64_t available, std::uint64_t own_bytes) {
   if (bytes <= available) return {};
   return fail(
       ErrorCode::kNoCapacity, fmt::format("Not enough available memory on device {}", device.index),
