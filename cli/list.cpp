@@ -103,7 +103,7 @@ int list_verb(const Invocation& invocation) {
   Result<std::vector<PartitionInfo>> partitions = registry->list();
   if (!partitions) return report(partitions.error());
   print_warning_lines(registry->warnings());
-  use_current_numbers(registry->state(), *partitions);
+  use_current_numbers(*registry, *partitions);
   // Scripts take the first id for one that can be used.
   std::stable_partition(partitions->begin(), partitions->end(), [](const PartitionInfo& one) {
     return one.state == PartitionState::kActive;

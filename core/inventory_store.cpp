@@ -20,11 +20,6 @@ constexpr std::size_t kTokenDigits = 32, kKeyDigits = 16;
 constexpr std::size_t kMaxOwnFiles = 8;     // one for each setting of the environment in use
 constexpr std::size_t kMaxCandidates = 16;  // looked into, so that no pile of files slows a start
 
-struct Candidate {
-  std::string name;
-  uid_t owner;
-};
-
 // Calls use(name) for each file of inventories of `owner` in the directory.
 template <class Use>
 void for_each_file(const StateDir& state, const std::string& prefix, Use use) {
@@ -85,28 +80,28 @@ std::optional<StoredInventory> InventoryStore::read_file(const std::string& name
   return stored;
 }
 
-std::optional<StoredInventory> InventoryStore::read(const Accept& accept) const {
-  if (boot_id_.empty()) return std::nullopt;
+std::optional<InventoryStore::Candidate> InventoryStore::candidate(std::string_view name) const {
   const uid_t self = ::geteuid();
-  std::vector<Candidate> candidates;
-  const std::string root_prefix = prefix_of(0), own_prefix = prefix_of(self);
-  for_each_file(state_, "chronos.", [&](std::string name) {
-    bool is_root = name.starts_with(root_prefix);
-    if (!is_root && !name.starts_with(own_prefix)) return;
-    // A stranger may make files named as root's; they must not crowd out the real ones.
-    struct stat info {};
-    uid_t owner = is_root ? 0 : self;
-    if (::fstatat(state_.fd(), name.c_str(), &info, AT_SYMLINK_NOFOLLOW) != 0) return;
-    if (info.st_uid == owner && candidates.size() < kMaxCandidates) {
-      candidates.push_back({std::move(name), owner});
-    }
-  });
+  const bool is_root = name.starts_with(prefix_of(0));
+  if (!is_root && !name.starts_with(prefix_of(self))) return std::nullopt;
+  // A stranger may make files named as root's; they must not crowd out the real ones.
+  const uid_t owner = is_root ? 0 : self;
+  Candidate one{std::string(name), owner};
+  struct stat info {};
+  const bool is_owners =
+      ::fstatat(state_.fd(), one.name.c_str(), &info, AT_SYMLINK_NOFOLLOW) == 0 &&
+      info.st_uid == owner;
+  return is_owners ? std::optional(std::move(one)) : std::nullopt;
+}
+
+std::optional<StoredInventory> InventoryStore::best_of(const std::vector<Candidate>& candidates,
+                                                       const Accept& accept) const {
   std::optional<StoredInventory> best;
   bool best_is_root = false;
-  for (const Candidate& candidate : candidates) {
-    auto stored = read_file(candidate.name, candidate.owner);
+  for (const Candidate& one : candidates) {
+    auto stored = read_file(one.name, one.owner);
     if (!stored || !accept(*stored)) continue;
-    bool is_root = candidate.owner == 0;
+    bool is_root = one.owner == 0;
     bool is_better = !best || (is_root && !best_is_root) ||
                      (is_root == best_is_root && stored->looked_at > best->looked_at);
     if (!is_better) continue;
@@ -114,6 +109,23 @@ std::optional<StoredInventory> InventoryStore::read(const Accept& accept) const 
     best_is_root = is_root;
   }
   return best;
+}
+
+std::optional<StoredInventory> InventoryStore::read(const Accept& accept) const {
+  std::vector<std::string> names;
+  for_each_file(state_, "chronos.", [&](std::string name) { names.push_back(std::move(name)); });
+  return read(accept, names);
+}
+
+std::optional<StoredInventory> InventoryStore::read(const Accept& accept,
+                                                    const std::vector<std::string>& names) const {
+  if (boot_id_.empty()) return std::nullopt;
+  std::vector<Candidate> candidates;
+  for (const std::string& name : names) {
+    if (candidates.size() == kMaxCandidates) break;
+    if (auto one = candidate(name)) candidates.push_back(std::move(*one));
+  }
+  return best_of(candidates, accept);
 }
 
 std::optional<std::string> InventoryStore::publish(const std::string& text,

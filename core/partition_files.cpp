@@ -18,7 +18,8 @@ namespace chronos {
 namespace {
 
 constexpr std::string_view kPrefix = "chronos.";
-constexpr std::array<std::string_view, 5> kKinds = {"grant", "ledger", "counter", "tmp", "ticket"};
+constexpr std::array<std::string_view, 6> kKinds = {"grant", "ledger", "counter",
+                                                    "tmp",   "ticket", "devices"};
 // A stranger's counter may push the numbers up, but not to the end of them.
 constexpr std::uint64_t kHighestForeignNumber = 1'000'000'000;
 
@@ -154,6 +155,9 @@ Result<std::vector<FileName>> scan(const StateDir& state) {
     if (auto name = FileName::parse(entry->d_name)) names.push_back(*name);
   }
   ::closedir(folder);
+  // Shared memory lists the newest first: what is wanted is the oldest first, and then there is
+  // nothing left to sort.
+  std::reverse(names.begin(), names.end());
   return names;
 }
 

@@ -18,7 +18,7 @@
 namespace chronos {
 
 // chronos.<owner's uid>.<token>.<kind>
-enum class FileKind { kGrant, kLedger, kCounter, kTemporary, kTicket };
+enum class FileKind { kGrant, kLedger, kCounter, kTemporary, kTicket, kDevices };
 
 struct FileName {
   uid_t uid = 0;
@@ -37,7 +37,7 @@ Token random_token();
 // A new grant's: half of it is random.
 Token grant_token(const TokenTags& tags);
 
-// Every file of ours in the directory, in no order. Errors: kSystem.
+// Every file of ours in the directory, in no order that counts. Errors: kSystem.
 Result<std::vector<FileName>> scan(const StateDir& state);
 
 // Opens a regular file without following links and without ever blocking on a FIFO.

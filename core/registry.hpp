@@ -145,6 +145,9 @@ class Registry {
   // One line for each file of the caller's own that the last call could not use, and what to do.
   const std::vector<std::string>& warnings() const { return warnings_; }
 
+  // Files of remembered devices that the last call came across, for InventoryStore::read().
+  const std::vector<std::string>& inventories() const { return inventories_; }
+
   // Whether the last create() made the caller's first partition in this boot: the time to say what
   // is worth saying once.
   bool made_users_first() const { return made_users_first_; }
@@ -188,6 +191,7 @@ class Registry {
 
   StateDir state_;
   std::vector<std::string> warnings_;
+  std::vector<std::string> inventories_;
   bool made_users_first_ = false;
 };
 

@@ -53,14 +53,14 @@ double share_of_limit(const Grant& grant) {
   return exact;
 }
 
-PartitionInfo describe(const Grant& grant, const LedgerUse& use, PartitionState state) {
+PartitionInfo describe(Grant grant, LedgerUse use, PartitionState state) {
   PartitionInfo info;
   info.id = grant.id();
-  info.name = grant.name;
+  info.name = std::move(grant.name);
   info.number = grant.number;
   info.token = token_text(grant.token);
-  info.device_key = grant.device_key;
-  info.device_name = grant.device_name;
+  info.device_key = std::move(grant.device_key);
+  info.device_name = std::move(grant.device_name);
   info.device_index = grant.device_index;
   info.device_total_bytes = grant.device_total_bytes;
   info.fraction = share_of_limit(grant);
@@ -85,7 +85,7 @@ PartitionInfo describe(const Grant& grant, const LedgerUse& use, PartitionState 
   info.pid = grant.creator_pid;
   info.state = state;
   info.held = grant.held;
-  info.processes = use.processes;
+  info.processes = std::move(use.processes);
   return info;
 }
 
@@ -133,6 +133,7 @@ void sort_by_age(std::vector<Entry>& entries) {
   for (const Entry& entry : entries) {
     keys.emplace_back(entry.grant.birth_ns, entry.grant.number, keys.size());
   }
+  if (std::is_sorted(keys.begin(), keys.end())) return;
   std::sort(keys.begin(), keys.end());
   std::vector<Entry> sorted;
   sorted.reserve(entries.size());
@@ -160,7 +161,10 @@ void add_squatters(const std::vector<FileName>& names, std::vector<Pair> whole,
 
 bool Registry::Entry::is_mine() const { return grant.owner == ::geteuid(); }
 bool Registry::Entry::may_write() const { return grant.creator == ::geteuid() || ::geteuid() == 0; }
-PartitionInfo Registry::Entry::info() const { return describe(grant, use, state()); }
+PartitionInfo Registry::Entry::info() const& { return describe(grant, use, state()); }
+PartitionInfo Registry::Entry::info() && {
+  return describe(std::move(grant), std::move(use), state());
+}
 
 Result<const Registry::Entry*> Registry::Look::choose(std::string_view id) const {
   const Entry* chosen = nullptr;
@@ -242,6 +246,10 @@ Result<Registry::Look> Registry::look(const Scope& scope) {
   if (!names) return pass_on(names);
   Look look{std::move(*names), {}, {}, {}, Policy::load()};
   warnings_.clear();
+  inventories_.clear();
+  for (const FileName& name : look.names) {
+    if (name.kind == FileKind::kDevices) inventories_.push_back(name.text());
+  }
   if (const PolicyProblem* problem = look.policy.problem()) {
     warnings_.push_back(
         fmt::format("policy: {} (until this is mended, nothing is given out)", problem->line()));
@@ -348,8 +356,9 @@ Result<std::vector<PartitionInfo>> Registry::list() {
     }
   }
   std::vector<PartitionInfo> partitions;
-  for (const Entry& entry : seen->entries) {
-    if (!entry.gone()) partitions.push_back(entry.info());
+  partitions.reserve(seen->entries.size());
+  for (Entry& entry : seen->entries) {
+    if (!entry.gone()) partitions.push_back(std::move(entry).info());
   }
   return partitions;
 }

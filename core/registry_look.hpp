@@ -27,7 +27,8 @@ struct Registry::Entry {
   bool gone() const { return over && use.used_bytes == 0; }
   bool is_mine() const;
   bool may_write() const;  // its grant
-  PartitionInfo info() const;
+  PartitionInfo info() const&;
+  PartitionInfo info() &&;
 };
 
 // Whose partitions a look is to find, and how much of each.
