@@ -7,6 +7,7 @@
 #include <ctime>
 
 #include "core/clock.hpp"
+#include "core/crash_point.hpp"
 #include "core/ownership.hpp"
 #include "core/partition_files.hpp"
 #include "core/registry_lock.hpp"
@@ -48,6 +49,7 @@ Result<NextNumber> next_number(const StateDir& state, const std::vector<FileName
   while (next.number == 0 || std::find(taken.begin(), taken.end(), next.number) != taken.end()) {
     ++next.number;
   }
+  CHRONOS_POINT(number_chosen);
   auto written = write_counter(state, own, next.number);
   if (!written && own) written = write_counter(state, std::nullopt, next.number);
   if (!written) return pass_on(written);
@@ -171,10 +173,12 @@ Result<PartitionInfo> Registry::admit(const CreateRequest& request, uid_t owner,
   if (auto error = turn_of_another(*seen, device, bytes, available, line)) {
     return tl::unexpected<Error>(std::move(*error));
   }
+  CHRONOS_POINT(create_admitted);
   std::vector<std::uint64_t> taken;
   for (const Entry& entry : seen->entries) taken.push_back(entry.grant.number);
   auto number = next_number(state_, seen->names, taken);
   if (!number) return pass_on(number);
+  CHRONOS_POINT(create_numbered);
 
   GrantLayout layout{};
   layout.magic = GrantLayout::kMagic;
@@ -210,6 +214,7 @@ Result<PartitionInfo> Registry::admit(const CreateRequest& request, uid_t owner,
   }
   auto made = make_partition(state_, name, layout);
   if (!made) return pass_on(made);
+  CHRONOS_POINT(create_made);
   made_users_first_ = number->is_users_first;
   return Entry{name, std::move(*grant), {}, false}.info();
 }
@@ -220,6 +225,7 @@ Result<PartitionInfo> Registry::release(std::string_view id) {
   auto found = seen->choose(id);
   if (!found) return pass_on(found);
   const Entry* chosen = *found;
+  CHRONOS_POINT(release_chosen);
 
   const uid_t me = ::geteuid();
   Result<void> ended;
@@ -238,6 +244,7 @@ Result<PartitionInfo> Registry::release(std::string_view id) {
   }
   if (!ended) return pass_on(ended);
 
+  CHRONOS_POINT(release_ended);
   Entry result = *chosen;
   result.over = true;
   // That was the release; to tidy up, nobody's lock is worth waiting for.

@@ -203,20 +203,12 @@ inline sweep(p) {
   if
   :: !ok -> skip
   :: else ->
-#ifdef MUTANT_UNLINK_BEFORE_ENDED
-     STEP(use = held[p]);
-     if
-     :: use == 0 -> STEP(assert(held[p] == 0); there[p] = 0; ended[p] = 1)
-     :: else -> STEP(ended[p] = 1)
-     fi
-#else
      STEP(ended[p] = 1);
      STEP(use = held[p]);
      if
      :: use == 0 -> STEP(assert(held[p] == 0); there[p] = 0)
      :: else -> skip
      fi
-#endif
   fi;
   UNLOCK
 }
@@ -300,8 +292,10 @@ proctype clock() {
 
 init {
   atomic {
+#ifndef EMPTY  /* else there is no partition yet */
     there[0] = 1; limit[0] = 2; deadline[0] = 1;
     there[1] = 1; limit[1] = 1; deadline[1] = 2;
+#endif
     run command(1);
     run command(2);
 #if COMMANDS > 2
