@@ -17,7 +17,7 @@ namespace chronos::crash {
 namespace {
 
 constexpr const char* kHow[] = {"not", "kill", "stop_then_kill", "stop_then_go_on"};
-constexpr unsigned kHangSeconds = 120;  // a run takes milliseconds
+constexpr unsigned kHangSeconds = 60;  // a run takes milliseconds
 // Of a charge, a credit, an attach with its reclaim: 12 attempts over a handful of slots each.
 constexpr std::uint32_t kMostSteps = 500;
 
@@ -44,13 +44,18 @@ void probe_ledger(World& world) {
   expect(counted.steps <= kMostSteps, fmt::format("{} steps on the ledger", counted.steps.load()));
 }
 
+// For commands of ours beside a stopped one: who may hold the lock does not let it go.
+Control* impatient() {
+  static Control control;
+  control.faults = static_cast<std::uint32_t>(Fault::no_patience);
+  return &control;
+}
+
 // A command beside a stopped one gets its way, or is told whom it waits for.
 void probe_registry(World& world, pid_t victim) {
-  static Control impatient;
-  impatient.faults = static_cast<std::uint32_t>(Fault::no_patience);
   world.list();
   const bool locked = !RegistryLock::try_acquire(world.registry().state()).has_value();
-  activate(&impatient);
+  activate(impatient());
   auto made = world.registry().create(world.request(kMiB, "probe"));
   activate(nullptr);
   if (locked) {
@@ -72,7 +77,9 @@ bool while_stopped(const Run& run, World& world, pid_t victim) {
   // Whoever is in line has a second to take their turn.
   if (!waits || run.seed % 8 == 1) probe_registry(world, victim);
   if (waits) return true;
+  activate(impatient());
   disturb(world);
+  activate(nullptr);
   return false;
 }
 
