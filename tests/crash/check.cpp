@@ -24,7 +24,7 @@ void check_capacity(World& world, const std::vector<PartitionInfo>& partitions) 
 // One reclaim, and nothing is held but by the living: the runner.
 void check_ledgers(World& world) {
   for (const PartitionInfo& one : world.list()) {
-    const std::uint64_t held = one.token == world.a.token ? world.held : 0;
+    const std::uint64_t held = one.token == world.a.token ? world.held_in_a() : 0;
     expect(one.used_bytes == held, one.id + " is said to hold " + std::to_string(one.used_bytes) +
                                        " and holds " + std::to_string(held));
     if (one.owner != ::geteuid()) continue;
@@ -32,7 +32,8 @@ void check_ledgers(World& world) {
     expect(place != nullptr, one.id + " went away");
     expect(place->used() == held, one.id + ": after a reclaim " + std::to_string(place->used()) +
                                       " instead of " + std::to_string(held));
-    expect(place->sharers() == (one.token == world.a.token ? 1 : 0), "a slot is left to the dead");
+    const unsigned living = one.token != world.a.token ? 0 : world.neighbour == 0 ? 1 : 2;
+    expect(place->sharers() == living, "a slot is left to the dead, or taken from the living");
   }
 }
 
@@ -40,7 +41,7 @@ void check_ledgers(World& world) {
 void check_limit(World& world) {
   for (const PartitionInfo& one : world.list()) {
     if (one.token != world.a.token || one.state != PartitionState::kActive) continue;
-    const std::uint64_t left = one.limit_bytes - std::min(one.limit_bytes, world.held);
+    const std::uint64_t left = one.limit_bytes - std::min(one.limit_bytes, world.held_in_a());
     expect(!world.place->charge(left + 1).admitted(), "admitted over the limit");
     if (left == 0) continue;
     expect(world.place->charge(left).admitted(), "what is free is refused");
@@ -96,6 +97,7 @@ void check_reuse(World& world) {
 
 // In the end nothing is left.
 void check_end(World& world) {
+  world.part_from_neighbour();
   world.place->credit(world.held);
   world.held = 0;
   for (const PartitionInfo& one : world.list()) {

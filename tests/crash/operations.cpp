@@ -361,12 +361,12 @@ constexpr auto kNamed = static_cast<std::uint32_t>(Fault::no_unnamed_files);
 
 const std::vector<Operation>& operations() {
   static const std::vector<Operation> all = {
-      {"attach", nullptr, act_attach, nullptr},
+      {"attach", leave_corpses, act_attach, nullptr, 0, false, true},
       {"charge", nullptr, act_charge, nullptr},
-      {"charge_reclaiming", nullptr, act_charge_reclaiming, nullptr},
+      {"charge_reclaiming", nullptr, act_charge_reclaiming, nullptr, 0, false, true},
       {"credit", nullptr, act_credit, nullptr},
       {"credit_ended", nullptr, act_credit_ended, nullptr},
-      {"reclaim", leave_corpses, act_reclaim, nullptr},
+      {"reclaim", leave_corpses, act_reclaim, nullptr, 0, false, true},
       {"fork", nullptr, act_fork, nullptr},
       {"exec", nullptr, act_exec, nullptr},
       {"create", nullptr, act_create, after_create},
@@ -392,7 +392,11 @@ const std::vector<Operation>& operations() {
   return all;
 }
 
-void disturb(World& world) {
+void disturb(World& world, bool about_slots) {
+  if (about_slots && world.pick(0, 1) == 0) {
+    world.bring_neighbour(kMiB);
+    return;
+  }
   auto give_in = [&](std::uint64_t bytes) {
     if (world.place->charge(bytes).admitted()) world.held += bytes;
   };

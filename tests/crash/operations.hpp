@@ -15,12 +15,13 @@ struct Operation {
   void (*after)(World&);   // in the runner, the victim is gone: the old state or the new; or null
   std::uint32_t faults = 0;
   bool needs_root = false;
+  bool about_slots = false;  // what disturbs it most is a slot that changes hands
 };
 
 const std::vector<Operation>& operations();
 
 // What somebody else does while the victim is stopped.
-void disturb(World& world);
+void disturb(World& world, bool about_slots);
 
 // The rest of the operation "exec": what the new program does.
 int run_new_image(char** arguments);

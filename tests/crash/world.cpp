@@ -1,5 +1,7 @@
 #include "tests/crash/world.hpp"
 
+#include <signal.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -81,6 +83,35 @@ std::vector<PartitionInfo> World::list() {
   expect(here.warnings().empty(),
          "list warns: " + (here.warnings().empty() ? "" : here.warnings()[0]));
   return *listed;
+}
+
+void World::bring_neighbour(std::uint64_t bytes) {
+  int ends[2];
+  expect(::pipe(ends) == 0, "pipe");
+  neighbour = begin([&] {
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    place->after_fork();
+    const auto own = attach(a.token);
+    const bool good = own != nullptr && own->charge(bytes).admitted();
+    if (!good || ::write(ends[1], "", 1) != 1) ::_exit(1);
+    for (;;) ::pause();
+  });
+  ::close(ends[1]);
+  char ready = 0;
+  if (::read(ends[0], &ready, 1) == 1) {
+    neighbours = bytes;
+  } else {
+    part_from_neighbour();  // refused
+  }
+  ::close(ends[0]);
+}
+
+void World::part_from_neighbour() {
+  if (neighbour == 0) return;
+  ::kill(neighbour, SIGKILL);
+  (void)finish(neighbour);
+  neighbour = 0;
+  neighbours = 0;
 }
 
 int World::begin(const std::function<void()>& what) {

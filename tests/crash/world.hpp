@@ -44,12 +44,19 @@ struct World {
     return finish(begin([&] { what(); }));
   }
 
+  std::uint64_t held_in_a() const { return held + neighbours; }
+  // Starts the neighbour, who reclaims, takes a slot, charges, and stays. It must have room.
+  void bring_neighbour(std::uint64_t bytes);
+  void part_from_neighbour();
+
   const std::string directory;
   Control* const armed;
   std::mt19937_64 random;
   PartitionInfo a;
   std::unique_ptr<Attachment> place;  // the runner's, in "a"
   std::uint64_t held = 0;             // what it holds there
+  pid_t neighbour = 0;                // another process in "a", if there is one: it only holds
+  std::uint64_t neighbours = 0;       // bytes
   PartitionInfo b;                    // some operations have another one
   std::uint32_t faults = 0;           // of the victim
   std::string control_path;           // where an exec'd victim finds `armed`
