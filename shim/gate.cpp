@@ -104,7 +104,6 @@ bool detail::change(const Assignment& assignment, std::uint64_t actual, Receipt&
   } else if (is_ours(receipt)) {
     credit(Receipt(receipt.epoch(), receipt.assignment(), reserved - actual));
   }
-  CHRONOS_POINT(shim_corrected);
   if (trace::on()) trace::corrected(reserved, actual);
   receipt = Receipt(receipt.epoch(), receipt.assignment(), actual);
   return true;
