@@ -5,6 +5,7 @@
 
 #include <new>
 
+#include "core/crash_point.hpp"
 #include "core/mapped_file.hpp"
 #include "core/partition_files.hpp"
 #include "core/slot_judge.hpp"
@@ -43,6 +44,7 @@ Result<std::unique_ptr<Attachment>> Attachment::attach(const StateDir& state, co
   if (size != static_cast<off_t>(sizeof(LedgerLayout))) {
     return about(state, ledger_name, {ErrorCode::kDamaged, "is truncated", ""});
   }
+  CHRONOS_POINT(attach_opened);
   auto checked = read_ledger(state, grant);
   if (!checked) return about(state, ledger_name, std::move(checked.error()));
 
@@ -60,6 +62,7 @@ Result<std::unique_ptr<Attachment>> Attachment::attach(const StateDir& state, co
   if (!grant_region) return about(state, grant_name, std::move(grant_region.error()));
   auto ledger_region = map_file(ledger_fd->get(), ipc::read_write, sizeof(LedgerLayout));
   if (!ledger_region) return about(state, ledger_name, std::move(ledger_region.error()));
+  CHRONOS_POINT(attach_mapped);
   self->grant_region_ = std::move(*grant_region);
   self->ledger_region_ = std::move(*ledger_region);
   auto* layout = static_cast<GrantLayout*>(self->grant_region_->get_address());
@@ -70,6 +73,7 @@ Result<std::unique_ptr<Attachment>> Attachment::attach(const StateDir& state, co
   // looks to others as if it held it still.
   if (!self->has_siblings_) judge.before_first_claim_of(this_process());
   self->ledger_.reclaim(judge);
+  CHRONOS_POINT(attach_reclaimed);
   return self;
 }
 
@@ -109,10 +113,13 @@ const char* Attachment::claim() {
     // Whoever may read the file may read-lock it, and must not keep its owner out with that.
     const bool locked = try_lock_slot(fd.get(), i);
     if (!locked && judge.lock_is_held(i)) continue;
+    CHRONOS_POINT(claim_locked);
     SlotRef slot;
     if (ledger_.claim_slot(i, self, slot, locked)) {
       lock_fd_ = fd.release();
+      CHRONOS_POINT(claim_lock_kept);
       slot_.store(pack(slot));
+      CHRONOS_POINT(claim_done);
       return nullptr;
     }
     unlock_slot(fd.get(), i);
@@ -146,6 +153,7 @@ Attachment::Outcome Attachment::charge_with_care(std::uint64_t size) {
 
 Attachment::Outcome Attachment::after_refusal(SlotRef slot, std::uint64_t size, Verdict verdict) {
   if (verdict == Verdict::kOverLimit && size <= limit() && reclaim()) {
+    CHRONOS_POINT(refusal_reclaimed);
     verdict = ledger_.charge(slot, size, terms_, true);
   }
   const bool refused = verdict != Verdict::kAdmitted;
@@ -160,7 +168,9 @@ Attachment::Outcome Attachment::after_refusal(SlotRef slot, std::uint64_t size, 
 void Attachment::tell_who_waits() const {
   const int saved = errno;
   const std::string path = directory_ + "/" + ledger_name_;
+  CHRONOS_POINT(waiters_untold);
   ::utimensat(AT_FDCWD, path.c_str(), nullptr, AT_SYMLINK_NOFOLLOW);
+  CHRONOS_POINT(waiters_told);
   errno = saved;
 }
 
@@ -174,7 +184,9 @@ unsigned Attachment::sharers() const {
 
 void Attachment::after_fork() {
   // Only closed, never unlocked: the lock is the parent's too.
+  CHRONOS_POINT(fork_noticed);
   if (is_ledger(lock_fd_)) ::close(lock_fd_);
+  CHRONOS_POINT(fork_lock_closed);
   lock_fd_ = -1;
   slot_.store(0);
   refused_.store(false);

@@ -10,6 +10,7 @@
 #include <thread>
 #include <vector>
 
+#include "core/crash_point.hpp"
 #include "core/text.hpp"
 
 namespace chronos {
@@ -143,19 +144,24 @@ std::optional<std::string> InventoryStore::publish(const std::string& text,
   // Without a name until it is whole; where the file system cannot do that, readers find a file
   // that is cut short and take it for none.
   bool has_name = false;
-  UniqueFd fd(::openat(state_.fd(), ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+  UniqueFd fd([&] {
+    CHRONOS_FAULT(no_unnamed_files, EOPNOTSUPP, -1);
+    return ::openat(state_.fd(), ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+  }());
   if (!fd) {
     fd.reset(::openat(state_.fd(), name.c_str(), O_CREAT | O_EXCL | O_NOFOLLOW | O_RDWR | O_CLOEXEC,
                       0600));
     has_name = true;
   }
   if (!fd) return failure("open");
+  CHRONOS_POINT(inventory_opened);
   const char* failed = nullptr;
   if (!pwrite_all(fd.get(), text.data(), text.size(), 0)) {
     failed = "write";
   } else if (::fchmod(fd.get(), 0644) != 0) {
     failed = "chmod";
   } else if (!has_name) {
+    CHRONOS_POINT(inventory_written);
     std::string self = "/proc/self/fd/" + std::to_string(fd.get());
     if (::linkat(AT_FDCWD, self.c_str(), state_.fd(), name.c_str(), AT_SYMLINK_FOLLOW) != 0) {
       failed = "link";
@@ -185,6 +191,7 @@ void InventoryStore::remove_own_but(const std::string& newest) const {
     if (info.st_uid != self) return;
     if (name.starts_with(same_key)) {
       ::unlinkat(state_.fd(), name.c_str(), 0);
+      CHRONOS_POINT(inventory_older_gone);
     } else {
       others.push_back({info.st_mtim, std::move(name)});
     }
@@ -205,6 +212,7 @@ std::optional<std::string> InventoryStore::write(const Inventory& inventory,
   if (!parse_inventory(text)) return "the devices cannot be remembered: there is too much to say";
   std::string name;
   if (auto why = publish(text, name)) return why;
+  CHRONOS_POINT(inventory_published);
   remove_own_but(name);
   return std::nullopt;
 }
@@ -233,6 +241,7 @@ UniqueFd InventoryStore::lock(std::chrono::milliseconds patience) const {
     if ((errno != EWOULDBLOCK && errno != EINTR) || Clock::now() >= deadline) return {};
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
   }
+  CHRONOS_POINT(inventory_locked);
   return fd;
 }
 

@@ -11,6 +11,7 @@
 #include <cstring>
 #include <memory>
 
+#include "core/crash_point.hpp"
 #include "core/slot_judge.hpp"
 #include "core/space.hpp"
 
@@ -59,7 +60,9 @@ bool fill(int fd, std::size_t size, std::string_view head, const FileName& name,
   // All of it now: a full tmpfs must be an error here and not a SIGBUS in somebody's program.
   errno = ::posix_fallocate(fd, 0, static_cast<off_t>(size));
   if (errno != 0) return false;
+  CHRONOS_POINT(file_sized);
   if (!pwrite_all(fd, head.data(), head.size(), 0) || ::fchmod(fd, 0644) != 0) return false;
+  CHRONOS_POINT(file_written);
   if (name.kind == FileKind::kLedger) {
     // Where that fails, everybody who looks at it opens it.
     const timespec times[2] = {kAsMade, kAsMade};
@@ -276,11 +279,15 @@ Result<void> make_file(const StateDir& state, const FileName& name, std::size_t 
                        std::string_view head, uid_t owner, UniqueFd* locked) {
   const std::string final_name = name.text();
   auto lock = [&](int fd) { return locked == nullptr || try_lock_slot(fd, 0); };
-  UniqueFd fd(
-      retry_eintr([&] { return ::openat(state.fd(), ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0644); }));
+  UniqueFd fd(retry_eintr([&] {
+    CHRONOS_FAULT(no_unnamed_files, EOPNOTSUPP, -1);
+    return ::openat(state.fd(), ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0644);
+  }));
   if (fd) {
+    CHRONOS_POINT(file_unnamed);
     if (fill(fd.get(), size, head, name, owner) && lock(fd.get()) &&
         link_into(state, fd.get(), final_name)) {
+      CHRONOS_POINT(file_named);
       if (locked != nullptr) *locked = std::move(fd);
       return {};
     }
@@ -295,6 +302,7 @@ Result<void> make_file(const StateDir& state, const FileName& name, std::size_t 
   fd.reset(::openat(state.fd(), temporary.text().c_str(),
                     O_CREAT | O_EXCL | O_NOFOLLOW | O_RDWR | O_CLOEXEC, 0644));
   if (!fd) return tl::unexpected<Error>(cannot("make", state, name));
+  CHRONOS_POINT(temporary_made);
   if (!lock(fd.get()) || !fill(fd.get(), size, head, name, owner) ||
       ::renameat2(state.fd(), temporary.text().c_str(), state.fd(), final_name.c_str(),
                   RENAME_NOREPLACE) != 0) {
@@ -302,6 +310,7 @@ Result<void> make_file(const StateDir& state, const FileName& name, std::size_t 
     remove_file(state, temporary);
     return tl::unexpected<Error>(std::move(error));
   }
+  CHRONOS_POINT(temporary_renamed);
   if (locked != nullptr) *locked = std::move(fd);
   return {};
 }
@@ -318,7 +327,9 @@ Result<void> make_partition(const StateDir& state, const FileName& grant,
   // The slots of a new ledger are all zero, as is the space of a new file.
   auto made = make_file(state, ledger_name, sizeof *ledger, bytes_of(ledger->header), grant.uid);
   if (!made) return made;
+  CHRONOS_POINT(ledger_made);
   made = make_file(state, grant, kGrantFileSize, bytes_of(layout), ::geteuid());
+  CHRONOS_POINT(grant_made);
   if (!made) remove_file(state, ledger_name);
   return made;
 }
@@ -327,6 +338,7 @@ Result<void> end_grant(const StateDir& state, const FileName& name) {
   // On the very file that is written to: what has another's name or content is left alone.
   auto opened = open_grant(state, name, O_RDWR);
   if (!opened) return pass_on(opened);
+  CHRONOS_POINT(grant_ending);
   // Of the eight bytes one changes, so no reader can see half of it.
   const std::uint64_t ended = 1;
   if (!pwrite_all(opened->fd.get(), &ended, sizeof ended, offsetof(GrantLayout, ended))) {
@@ -341,6 +353,7 @@ Result<void> end_ledger(const StateDir& state, const Grant& grant) {
   off_t size = 0;
   auto fd = open_file(state, name, O_RDWR, owner, size);
   if (!fd) return pass_on(fd);
+  CHRONOS_POINT(ledger_ending);
   const std::uint64_t ended = 1;
   if (owner != grant.owner || size != static_cast<off_t>(sizeof(LedgerLayout))) {
     return fail(ErrorCode::kDamaged, "has a damaged ledger");
@@ -377,6 +390,7 @@ Result<void> write_counter(const StateDir& state, const std::optional<FileName>&
   off_t size = 0;
   auto fd = open_file(state, *own, O_RDWR, owner, size);
   if (!fd) return pass_on(fd);
+  CHRONOS_POINT(counter_opened);
   if (owner != ::geteuid() || !pwrite_all(fd->get(), &counter, sizeof counter, 0)) {
     return tl::unexpected<Error>(cannot("write", state, *own));
   }

@@ -7,6 +7,7 @@
 #include <ctime>
 
 #include "core/clock.hpp"
+#include "core/crash_point.hpp"
 #include "core/ownership.hpp"
 #include "core/partition_files.hpp"
 #include "core/registry_lock.hpp"
@@ -46,6 +47,7 @@ Result<NextNumber> next_number(const StateDir& state, const std::vector<FileName
   }
   NextNumber next{highest + 1, !own || read_counter(state, *own) == 0};
   while (next.number == 0 || is_taken(next.number)) ++next.number;
+  CHRONOS_POINT(number_chosen);
   auto written = write_counter(state, own, next.number);
   if (!written && own) written = write_counter(state, std::nullopt, next.number);
   if (!written) return pass_on(written);
@@ -169,9 +171,11 @@ Result<PartitionInfo> Registry::admit(const CreateRequest& request, uid_t owner,
     auto good = judge(request, owner, *seen, line);
     if (!good) return pass_on(good);
   }
+  CHRONOS_POINT(create_admitted);
   auto number = next_number(state_, seen->names,
                             [&](std::uint64_t one) { return seen->has_number(state_, one); });
   if (!number) return pass_on(number);
+  CHRONOS_POINT(create_numbered);
 
   const Device& device = request.device;
   GrantLayout layout{};
@@ -208,6 +212,7 @@ Result<PartitionInfo> Registry::admit(const CreateRequest& request, uid_t owner,
   }
   auto made = make_partition(state_, name, layout);
   if (!made) return pass_on(made);
+  CHRONOS_POINT(create_made);
   made_users_first_ = number->is_users_first;
   return Entry{name, std::move(*grant), {}, false}.info();
 }
@@ -243,6 +248,7 @@ Result<PartitionInfo> Registry::release(std::string_view id) {
   auto found = seen->choose(id);
   if (!found) return pass_on(found);
   const Entry* chosen = *found;
+  CHRONOS_POINT(release_chosen);
 
   const uid_t me = ::geteuid();
   Result<void> ended;
@@ -261,6 +267,7 @@ Result<PartitionInfo> Registry::release(std::string_view id) {
   }
   if (!ended) return pass_on(ended);
 
+  CHRONOS_POINT(release_ended);
   Entry result = *chosen;
   result.over = true;
   // That was the release; to tidy up, nobody's lock is worth waiting for.

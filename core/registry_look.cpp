@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "core/clock.hpp"
+#include "core/crash_point.hpp"
 #include "core/grant_clamp.hpp"
 #include "core/grant_writer.hpp"
 #include "core/ownership.hpp"
@@ -169,11 +170,15 @@ Result<bool> Registry::put_away(const Entry& entry) {
   if (!entry.may_write()) return false;
   auto ended = end_grant(state_, entry.name);
   if (!ended) return pass_on(ended);
+  CHRONOS_POINT(put_away_ended);
   // Only now the sum: a charge that did not see the end is in it.
   auto use = read_ledger(state_, entry.grant);
+  CHRONOS_POINT(put_away_summed);
   if (use && use->used_bytes > 0) return false;
   remove_file(state_, entry.name);
+  CHRONOS_POINT(put_away_grant_gone);
   remove_file(state_, {entry.name.uid, entry.name.token, FileKind::kLedger});
+  CHRONOS_POINT(put_away_ledger_gone);
   return true;
 }
 
@@ -272,7 +277,9 @@ void Registry::forget_drained(const Entry& entry) {
   const bool drained = entry.grant.draining_bytes > entry.grant.limit_bytes &&
                        entry.use.used_bytes <= entry.grant.limit_bytes;
   if (entry.over || !drained || !entry.may_write()) return;
+  CHRONOS_POINT(sweep_drained);
   if (auto writer = GrantWriter::open(state_, entry.name)) (void)writer->set_draining(0);
+  CHRONOS_POINT(sweep_drained_forgotten);
 }
 
 // Puts away what has ended or was left half made by a command that was killed, as far as the files
@@ -296,12 +303,17 @@ void Registry::sweep(Look& look) {
                         (name.kind == FileKind::kTicket && !is_waiting(state_, name)) ||
                         (name.kind == FileKind::kLedger &&
                          !std::binary_search(granted.begin(), granted.end(), name.token));
-    if (orphan) remove_file(state_, name);
+    if (!orphan) continue;
+    CHRONOS_POINT(sweep_orphan);
+    remove_file(state_, name);
+    CHRONOS_POINT(sweep_orphan_gone);
   }
   for (const FileName& name : look.expired) {
     if (name.uid != me && me != 0) continue;
     remove_file(state_, name);
+    CHRONOS_POINT(sweep_old_grant_gone);
     remove_file(state_, {name.uid, name.token, FileKind::kLedger});
+    CHRONOS_POINT(sweep_old_ledger_gone);
   }
 }
 
@@ -312,6 +324,7 @@ Result<std::vector<PartitionInfo>> Registry::list() {
       std::any_of(seen->entries.begin(), seen->entries.end(),
                   [](const Entry& entry) { return entry.gone() && entry.may_write(); });
   if (untidy) {
+    CHRONOS_POINT(list_untidy);
     if (auto lock = RegistryLock::try_acquire(state_)) {
       // Look again: what was half made a moment ago may be whole by now.
       seen = look_at_all();
