@@ -14,10 +14,11 @@
 namespace chronos::bench {
 
 struct Way {
-  std::string name;
-  std::function<void()> prepare;  // not timed; may be empty
-  std::function<void()> batch;
-  std::vector<double> nanoseconds;  // of each batch, per operation
+  std::string name{};
+  std::function<void()> prepare{};  // not timed; may be empty
+  std::function<void()> batch{};
+  std::vector<double> nanoseconds{};  // of each batch, per operation
+  double cpu = 0;                     // the least time of processors, where somebody looked
 };
 
 inline double median(std::vector<double> values) {
@@ -81,10 +82,11 @@ inline void alternate(std::vector<Way>& ways, int rounds, int operations_in_a_ba
 inline void print(const char* group, const std::vector<Way>& ways) {
   for (const Way& way : ways) {
     std::printf(
-        R"({"group": "%s", "name": "%s", "min_ns": %.2f, "median_ns": %.2f, "batches": %zu})"
-        "\n",
-        group, way.name.c_str(), *std::min_element(way.nanoseconds.begin(), way.nanoseconds.end()),
+        R"({"group": "%s", "name": "%s", "min_ns": %.2f, "median_ns": %.2f, "batches": %zu)", group,
+        way.name.c_str(), *std::min_element(way.nanoseconds.begin(), way.nanoseconds.end()),
         median(way.nanoseconds), way.nanoseconds.size());
+    if (way.cpu > 0) std::printf(R"(, "cpu_ns": %.0f)", way.cpu);
+    std::printf("}\n");
   }
 }
 
