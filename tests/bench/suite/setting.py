@@ -52,10 +52,12 @@ class Setting:
             [str(part) for part in command],
             env=self.environment | variables,
             stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,  # valgrind and the peers talk a lot
             text=True,
             timeout=300,
         )
         if done.returncode != 0:
+            sys.stderr.write(done.stderr)
             sys.exit(f"bench: {command[0]} ended with status {done.returncode}")
         return done.stdout
 
