@@ -58,14 +58,21 @@ class Settled {
   std::size_t fell_ = 0;
 };
 
-// At least `rounds`, and up to four times as many while a minimum still falls.
+// At least `rounds`, and up to four times as many while a minimum still falls and it takes no more
+// than some seconds; on a machine that is very busy fewer, after a minute and a half.
 inline void alternate(std::vector<Way>& ways, int rounds, int operations_in_a_batch,
                       Order order = Order::kShifting) {
   const std::size_t count = ways.size();
   const auto wanted = static_cast<std::size_t>(std::max(rounds, 1));
   Settled settled(count);
-  for (std::size_t round = 0; round < wanted || (round < 4 * wanted && !settled.after(round));
-       ++round) {
+  const auto start = std::chrono::steady_clock::now();
+  for (std::size_t round = 0;; ++round) {
+    const auto taken = std::chrono::steady_clock::now() - start;
+    if (round >= wanted &&
+        (taken > std::chrono::seconds(15) || round >= 4 * wanted || settled.after(round))) {
+      break;
+    }
+    if (round >= 5 && taken > std::chrono::seconds(90)) break;
     for (std::size_t i = 0; i < count; ++i) {
       std::size_t at = i;
       if (order == Order::kShifting) {
