@@ -6,7 +6,6 @@ and the minimum of many short alternated runs says most.
 
 import argparse
 import json
-import os
 import shutil
 import sys
 import time
@@ -41,7 +40,7 @@ def arguments():
     parser.add_argument("--quick", action="store_true", help="fewer rounds, no callgrind")
     parser.add_argument("--build", type=Path, default=ROOT / "build/release")
     parser.add_argument("--results", type=Path, help="where the figures go")
-    parser.add_argument("--only", choices=PARTS, help="only this part; prints, and writes nothing")
+    parser.add_argument("--only", choices=PARTS, help="only this part, anew among the results that there are")
     parser.add_argument("--peers", action="store_true", help="others, and nothing else")
     parser.add_argument("--intercept-layer", metavar="FILE")
     parser.add_argument("--original-cli", metavar="FILE")
@@ -54,34 +53,39 @@ def arguments():
 def measure(given):
     start = time.monotonic()
     setting = Setting(given.build.resolve(), given.quick)
-    facts = figures.machine()
+    path = given.results or (PEERS_RESULTS if given.peers else RESULTS)
+    results = {"schema_version": SCHEMA_VERSION, "quick": given.quick,
+               "machine": figures.machine(), "figures": []}
+    if given.only and path.exists():
+        results = read(path)
+    kept = results["figures"]
+    parts = {"peers": lambda _: peers.peers(setting, given.intercept_layer, given.original_cli)}
+    if not given.peers:
+        parts = {name: part for name, part in PARTS.items() if given.only in (None, name)}
     try:
         setting.start()
-        if given.peers:
-            peers.peers(setting, given.intercept_layer, given.original_cli)
-        else:
-            for name, part in PARTS.items():
-                if given.only in (None, name):
-                    part(setting)
+        for part in parts.values():  # each is kept, should a later one fail
+            part(setting)
+            figures.add_ratios(setting.rows)
+            groups = {row["group"] for row in setting.rows}
+            results["figures"] = [row for row in kept if row["group"] not in groups] + setting.rows
+            results["left_out"] = setting.left_out
+            results["machine"]["load_after"] = figures.load()
+            if not given.only:
+                results["seconds"] = round(time.monotonic() - start)
+            write(path, results)
     finally:
         shutil.rmtree(setting.state, ignore_errors=True)
-    facts["load_after"] = [round(value, 1) for value in os.getloadavg()]
-    seconds = time.monotonic() - start
-    print(", ".join(f"{key} {value}" for key, value in facts.items()), flush=True)
-    figures.add_ratios(setting.rows)
+    print(", ".join(f"{key} {value}" for key, value in results["machine"].items()), flush=True)
     figures.print_table(setting.rows)
     for what in setting.left_out:
         print(f"\nLeft out: {what}")
-    if given.only and not given.results:
-        print(f"\n{seconds:.0f} s")
-        return
-    results = given.results or (PEERS_RESULTS if given.peers else RESULTS)
-    results.parent.mkdir(parents=True, exist_ok=True)
-    results.write_text(json.dumps(
-        {"schema_version": SCHEMA_VERSION, "quick": given.quick, "machine": facts,
-         "seconds": round(seconds), "left_out": setting.left_out, "figures": setting.rows},
-        indent=1))
-    print(f"\n{seconds:.0f} s; all figures in {results}")
+    print(f"\n{time.monotonic() - start:.0f} s; all figures in {path}")
+
+
+def write(path, results):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(results, indent=1))
 
 
 def read(path):

@@ -99,5 +99,9 @@ def machine():
         "libc": " ".join(platform.libc_ver()),
         "pocl": package("pocl-opencl-icd"),
         "ocl_icd": package("ocl-icd-libopencl1"),
-        "load": [round(value, 1) for value in os.getloadavg()],
+        "load": load(),
     }
+
+
+def load():
+    return [round(value, 1) for value in os.getloadavg()]
