@@ -54,15 +54,15 @@ def registry(figures):
         found = [figures.get(f"registry, {what}", f"among {count}") for count in REGISTRY]
         if not all(found):
             return None
-        series[what] = [row["min_ns"] / 1e3 for row in found]
-    return lines("The registry, in process", "µs", "partitions that exist", REGISTRY, series)
+        series[what] = [row["min_ns"] / 1e6 for row in found]
+    return lines("The registry, in process", "ms", "partitions that exist", REGISTRY, series)
 
 
 def commands(figures):
     found = figures.group("commands")
     if not found:
         return None
-    names = [row["name"].removeprefix("chronos ").removesuffix(" -- /bin/true")
+    names = [row["name"].removeprefix("chronos ").removesuffix(" -- /bin/true").removesuffix(" check")
              for row in found]
     return bars("Whole commands", "ms", names, {"": [row["min_ns"] / 1e6 for row in found]})
 
