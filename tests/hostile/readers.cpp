@@ -136,6 +136,14 @@ class GrantReader final : public Reader {
     if (mutator.chance(80) && bytes.size() >= sizeof(GrantLayout)) {
       auto layout = std::make_unique<GrantLayout>();
       std::memcpy(static_cast<void*>(layout.get()), bytes.data(), sizeof *layout);
+      // And choose the token.
+      const auto text = [](const auto& field) {
+        return std::string_view(field, ::strnlen(field, sizeof field));
+      };
+      TokenTags::of(text(layout->device_key), layout->number, text(layout->name))
+          .put_into(layout->token);
+      std::memcpy(bytes.data() + offsetof(GrantLayout, token), &layout->token,
+                  sizeof layout->token);
       const std::uint64_t sum = layout->compute_checksum();
       std::memcpy(bytes.data() + offsetof(GrantLayout, checksum), &sum, sizeof sum);
     }
@@ -143,8 +151,12 @@ class GrantReader final : public Reader {
   }
   bool read(std::string_view bytes) override {
     Scene& s = scene();
-    s.put(s.grant_name, bytes);
-    auto grant = read_grant(s.state, s.grant_name);
+    FileName name = s.grant_name;
+    if (bytes.size() >= sizeof(GrantLayout)) {
+      std::memcpy(name.token.data(), bytes.data() + offsetof(GrantLayout, token), 8);
+    }
+    s.put(name, bytes);
+    auto grant = read_grant(s.state, name);
     if (grant) {
       require(grant->limit_bytes <= grant->device_total_bytes, "a limit larger than the device");
       require(grant->birth_ns <= boot_now(), "a birth in the future");
@@ -165,6 +177,7 @@ class GrantReader final : public Reader {
       s.check_list();
       s.put(s.ledger_name, s.ledger_bytes);  // a listing may have put it away
     }
+    remove_file(s.state, name);
     return grant.has_value();
   }
 
