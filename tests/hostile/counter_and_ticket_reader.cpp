@@ -36,7 +36,7 @@ class TicketReader final : public Reader {
     prepare();
     std::vector<std::string> all;
     for (char mode = 0; mode < 4; ++mode) all.push_back(std::string(1, mode) + valid_);
-    for (const unsigned char fill : {0, 0x7f, 0xff}) {
+    for (const int fill : {0, 0x7f, 0xff}) {
       all.push_back("\3" + valid_);
       all.back().replace(1 + 48, 16, 16, static_cast<char>(fill));
     }

@@ -80,7 +80,7 @@ class LedgerReader final : public Reader {
   std::vector<std::string> seeds() override {
     std::vector<std::string> all = {std::string("\1") +
                                     scene().ledger_bytes.substr(0, sizeof(LedgerHeader))};
-    for (const char kind : {0, 1, 2}) {
+    for (const char kind : {'\0', '\1', '\2'}) {
       for (const std::uint64_t held : {std::uint64_t{0}, kTotal / 8, kMaxBytes}) {
         const std::uint64_t header[] = {0, 3, held, 1};
         std::string input(1, '\0');
@@ -106,7 +106,8 @@ class LedgerReader final : public Reader {
       require(use->used_bytes <= most, "more than the limit in use");
       require(use->processes.size() <= kLedgerSlots, "more processes than slots");
       for (const ProcessUse& one : use->processes) {
-        require(one.bytes > 0 && one.bytes <= most, "a process holds more than the limit");
+        require(one.used_bytes > 0 && one.used_bytes <= most,
+                "a process holds more than the limit");
       }
       require(use->any_live || use->processes.empty(), "bytes of nobody who lives");
       attach(use->ended);
