@@ -99,6 +99,7 @@ class LedgerReader final : public Reader {
   }
   bool read(std::string_view bytes) override {
     Scene& s = scene();
+    s.put(s.grant_name, s.grant_bytes);  // other readers damage it, and a listing puts it away
     s.put(s.ledger_name, bytes);
     auto use = read_ledger(s.state, s.grant);
     if (use) {
@@ -113,9 +114,7 @@ class LedgerReader final : public Reader {
       attach(use->ended);
     }
     if (++count_ % 64 == 0) {
-      s.put(s.grant_name, s.grant_bytes);
       s.check_list();
-      s.put(s.grant_name, s.grant_bytes);
     }
     return use.has_value();
   }
