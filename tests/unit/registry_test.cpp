@@ -1,4 +1,3 @@
-#include "core/partition_files.hpp"
 #include "core/registry.hpp"
 
 #include <sys/wait.h>
@@ -8,6 +7,7 @@
 #include <vector>
 
 #include "core/clock.hpp"
+#include "core/partition_files.hpp"
 #include "tests/unit/catch.hpp"
 #include "tests/unit/temp_state.hpp"
 
