@@ -13,6 +13,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -67,8 +68,9 @@ std::vector<std::string> corpus_of(const Reader& reader) {
   std::sort(paths.begin(), paths.end());  // so that one seed makes one run
   std::vector<std::string> files;
   for (const fs::path& path : paths) {
-    std::ifstream in(path, std::ios::binary);
-    files.emplace_back(std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>());
+    std::ostringstream text;
+    text << std::ifstream(path, std::ios::binary).rdbuf();
+    files.push_back(text.str());
   }
   return files;
 }
