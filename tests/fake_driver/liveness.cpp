@@ -64,13 +64,21 @@ bool has_memory(pid_t pid) {
 
 }  // namespace
 
-Liveness process_liveness(pid_t pid, const std::string& mapping_key) {
+std::uint64_t place_of(const void* address) {
+  return reinterpret_cast<std::uintptr_t>(address) >> 12 & 0xfffff;
+}
+
+Liveness process_liveness(pid_t pid, const std::string& mapping_key, std::uint64_t place) {
   if (!has_memory(pid)) return Liveness::kDead;
   char path[64];
   std::string maps;
   std::snprintf(path, sizeof path, "/proc/%d/maps", pid);
   if (!read_file(path, maps)) return has_memory(pid) ? Liveness::kUnknown : Liveness::kDead;
-  if (maps.find(mapping_key) != std::string::npos) return Liveness::kAlive;
+  for (std::size_t at = 0; (at = maps.find(mapping_key, at)) != std::string::npos; ++at) {
+    const std::size_t line = maps.rfind('\n', at) + 1;  // npos + 1 is 0
+    const auto start = std::strtoull(maps.c_str() + line, nullptr, 16);
+    if (place_of(reinterpret_cast<const void*>(start)) == place) return Liveness::kAlive;
+  }
   // A leader without threads of its own shows no mappings although the others live on.
   if (maps.empty() && has_memory(pid)) return Liveness::kUnknown;
   return Liveness::kDead;

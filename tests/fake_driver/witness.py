@@ -7,6 +7,7 @@ that OCL_ICD_VENDORS can name, `Witness` reads the shared file. Pure Python, no 
 The layout is that of witness_layout.hpp. Sizes are in bytes.
 """
 
+import ctypes
 import fcntl
 import json
 import mmap
@@ -16,7 +17,7 @@ import sys
 from pathlib import Path
 
 MAGIC = 0x31535354494E4843
-VERSION = 1
+VERSION = 2
 SLOTS = 512
 MAX_DEVICES = 64
 DEVICES_AT = 4096
@@ -118,21 +119,22 @@ class Witness:
         amount = word >> 83
         if amount >= 1 << 44:
             amount -= 1 << 45
-        return (word & (1 << 44) - 1, word >> 44 & 511, word >> 53 & (1 << 30) - 1, amount)
+        return (word & (1 << 44) - 1, word >> 44 & 511, word >> 53 & (1 << 29) - 1, amount)
 
     def _cell(self, slot, device):
         word = self._u128(CELLS_AT + (slot * MAX_DEVICES + device) * 16)
         return word & (1 << 64) - 1, word >> 64
 
     def _alive(self, slot, identity):
-        pid, namespace = identity & (1 << 22) - 1, identity >> 44
-        if namespace == os.stat("/proc/self/ns/pid").st_ino & (1 << 20) - 1:
+        pid, place = identity & (1 << 22) - 1, identity >> 34 & (1 << 20) - 1
+        if identity >> 54 == os.stat("/proc/self/ns/pid").st_ino & (1 << 10) - 1:
             if not _has_memory(pid):
                 return False
             try:
                 with open(f"/proc/{pid}/maps", encoding="utf-8", errors="replace") as file:
                     maps = file.read()
-                if self._key in maps:
+                if any(self._key in line and int(line.partition("-")[0], 16) >> 12 & 0xfffff == place
+                       for line in maps.splitlines()):
                     return True
                 if maps:
                     return False  # it has exec'd
@@ -209,7 +211,9 @@ class Witness:
 
     def set_limit(self, limit, device=0):
         """Watch another limit from now on; 0 for none."""
-        struct.pack_into("<Q", self._map, DEVICES_AT + device * DEVICE_SIZE + FIELDS["limit"], limit)
+        # In one store: the driver reads it meanwhile, and struct writes byte by byte.
+        at = DEVICES_AT + device * DEVICE_SIZE + FIELDS["limit"]
+        ctypes.c_uint64.from_buffer(self._map, at).value = limit
 
 
 def main(arguments):

@@ -22,7 +22,7 @@ namespace chronos::fake {
 __extension__ using Word128 = unsigned __int128;
 
 inline constexpr std::uint64_t kWitnessMagic = 0x31535354494e4843;  // "CHNITSS1"
-inline constexpr std::uint32_t kWitnessVersion = 1;
+inline constexpr std::uint32_t kWitnessVersion = 2;
 inline constexpr std::uint32_t kWitnessDevices = 64;
 inline constexpr std::uint32_t kWitnessSlots = 512;
 
@@ -34,7 +34,8 @@ struct WitnessHeader {
   std::byte padding[4096 - 24];
 };
 
-// head, from the low bit: total 44, slot 9, sequence 30, amount 45 (two's complement).
+// head, from the low bit: total 44, slot 9, sequence 29, went over the limit 1, amount 45 (two's
+// complement).
 struct alignas(16) WitnessDevice {
   Word128 head;
   std::atomic<std::uint64_t> high_water;    // of what living processes held
@@ -46,8 +47,9 @@ struct alignas(16) WitnessDevice {
   char name[256 - 64];
 };
 
-// identity: pid 22 bits (low), generation 22, PID namespace 20 (the low bits of its inode). 0:
-// free.
+// identity: pid 22 bits (low), generation 12, the page at which the process maps this file 20, PID
+// namespace 10 (the low bits of its inode). 0: free. By the page a process is told from what it was
+// before an exec; where the kernel does not randomise addresses, it may not be.
 struct WitnessSlot {
   std::atomic<std::uint64_t> identity;
 };

@@ -1,0 +1,85 @@
+"""The summary of a soak, as data and as text."""
+
+import os
+import platform
+
+from record import KINDS
+
+
+def summary(soak):
+    record = soak.record
+    totals = {}
+    for person in soak.people:
+        for name, value in person.board.counters().items():
+            totals[name] = max(totals.get(name, 0), value) if name == "worst_call_ns" else \
+                totals.get(name, 0) + value
+    seconds = soak.ran
+    return {
+        "schema_version": 1,
+        "seed": soak.options.seed,
+        "seconds": round(seconds, 1),
+        "users": len(soak.people),
+        "as_root": soak.is_root,
+        "pocl": bool(soak.pocl_vendors),
+        "interrupted": soak.interrupted,
+        "machine": {"processors": os.cpu_count(), "kernel": platform.release()},
+        "kills_per_second": round(totals["kills"] / seconds, 1),
+        **totals,
+        "allocations_judged_by_the_driver": sum(soak.witness.allocations(device)
+                                                for device in range(soak.devices)),
+        "over_limit": soak.over_limit,
+        "leaked_bytes": record.leaked_bytes,
+        "files_left": record.files_left,
+        "lanes_emptied": record.emptied,
+        "limits_filled": record.filled,
+        "partitions": dict(sorted(record.partitions.items())),
+        "commands": {verb: dict(sorted(counts.items()))
+                     for verb, counts in sorted(record.commands.items())},
+        "commands_disturbed": dict(record.signals),
+        "slowest_command_seconds": {verb: round(value, 3)
+                                    for verb, value in sorted(record.worst.items())},
+        "lines": dict(sorted(record.lines.items())),
+        "problems": {kind: record.problems[kind] for kind in KINDS},
+        "problem_texts": record.texts,
+    }
+
+
+def text_of(r):
+    def n(value):
+        return f"{value:,}"
+
+    commands = sum(sum(counts.values()) for counts in r["commands"].values())
+    rows = [
+        ("ran", f"{r['seconds']:,.0f} s, seed {r['seed']}, {r['users']} user(s)"
+                f"{'' if r['as_root'] else ' (not root)'}, {r['machine']['processors']} processors, "
+                f"{'with' if r['pocl'] else 'without'} PoCL"),
+        ("kills", f"{n(r['kills'])} ({r['kills_per_second']}/s): {n(r['kills_in_a_call'])} within a "
+                  f"call, {n(r['kills_of_stopped'])} of stopped processes"),
+        ("stops, continues", f"{n(r['stops'])}, {n(r['continues'])}"),
+        ("forks, execs", f"{n(r['forks'])}, {n(r['execs'])} ({n(r['runs'])} by chronos run); "
+                         f"{n(r['exits'])} came to their own end"),
+        ("allocations", f"{n(r['tried'])} tried, {n(r['admitted'] + r['admitted_on_pocl'])} admitted "
+                        f"({n(r['admitted_on_pocl'])} on PoCL), {n(r['refused'])} refused, "
+                        f"{n(r['freed'])} freed"),
+        ("judged by the driver", f"{n(r['allocations_judged_by_the_driver'])} allocations"),
+        ("partitions", ", ".join(f"{n(v)} {k}" for k, v in r["partitions"].items())),
+        ("commands", f"{n(commands)}, {n(r['commands_disturbed'].get('killed', 0))} of them sent "
+                     f"SIGKILL, {n(r['commands_disturbed'].get('stopped', 0))} stopped for a while"),
+    ]
+    for verb, counts in r["commands"].items():
+        slowest = r["slowest_command_seconds"].get(verb, 0)
+        rows.append((f"  {verb}", ", ".join(
+            f"{n(v)} {'killed' if k == 'killed' else 'status ' + k}" for k, v in counts.items())
+            + f"; slowest {slowest * 1000:.0f} ms"))
+    rows += [
+        ("slowest call", f"{r['worst_call_ns'] / 1e6:,.1f} ms"),
+        ("emptied and looked at", f"{n(r['lanes_emptied'])} times, {n(r['limits_filled'])} times "
+                                  "filled to the limit after"),
+        ("over the limit", n(r["over_limit"])),
+        ("leaked", f"{n(r['leaked_bytes'])} bytes, {len(r['files_left'])} files"),
+        ("hangs, crashes", f"{n(r['problems']['hang'])}, {n(r['problems']['crash'])}"),
+        ("bad answers", n(r["problems"]["bad_output"])),
+    ]
+    width = max(len(name) for name, _ in rows)
+    lines = [f"{name:<{width}}  {value}" for name, value in rows]
+    return "\n".join(lines + [f"PROBLEM {text}" for text in r["problem_texts"]])
