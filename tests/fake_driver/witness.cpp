@@ -22,9 +22,9 @@ constexpr int kSequenceBits = 29;
 constexpr int kPasses = 1000;
 constexpr std::uint32_t kSequenceMask = (std::uint32_t{1} << kSequenceBits) - 1;
 constexpr int kPidBits = 22;
-constexpr int kGenerationBits = 12;
-constexpr int kPlaceBits = 20;
-constexpr int kNamespaceBits = 64 - kPidBits - kGenerationBits - kPlaceBits;
+constexpr int kStartBits = 18;
+constexpr int kPlaceBits = 16;
+constexpr int kNamespaceBits = 64 - kPidBits - kStartBits - kPlaceBits;
 
 template <int kBits>
 constexpr std::uint64_t low(Word128 word) {
@@ -58,7 +58,10 @@ std::uint64_t identity_namespace(std::uint64_t identity) {
   return identity >> (64 - kNamespaceBits);
 }
 std::uint64_t identity_place(std::uint64_t identity) {
-  return identity >> (kPidBits + kGenerationBits) & ((1u << kPlaceBits) - 1);
+  return identity >> (kPidBits + kStartBits) & ((1u << kPlaceBits) - 1);
+}
+std::uint64_t identity_start(std::uint64_t identity) {
+  return identity >> kPidBits & ((1u << kStartBits) - 1);
 }
 
 bool complain(const std::string& path, const char* what) {
@@ -199,10 +202,8 @@ bool Witness::open_lock_file() {
 
 bool Witness::register_process() {
   const auto pid = static_cast<std::uint64_t>(getpid());
-  const std::uint64_t number =
-      mapped_->header.generations.fetch_add(1) & ((1u << kGenerationBits) - 1);
-  const std::uint64_t identity = pid | number << kPidBits |
-                                 place_of(mapped_) << (kPidBits + kGenerationBits) |
+  const std::uint64_t identity = pid | start_of(getpid()) << kPidBits |
+                                 place_of(mapped_) << (kPidBits + kStartBits) |
                                  namespace_ << (64 - kNamespaceBits);
   reap_dead();
   for (int attempt = 0; attempt < 2; ++attempt) {
@@ -274,7 +275,7 @@ bool Witness::add(std::uint32_t device, std::uint64_t bytes, std::uint64_t cap) 
     carry(device, before);
     const std::uint64_t total = unpack(before).total + bytes;
     const bool over = limit != 0 && total > limit;
-    if (over && passes < kPasses) {
+    if (over && total <= cap && passes < kPasses) {
       reap_dead();
       ++passes;
       if (load(&shared.head) != before) continue;
@@ -335,7 +336,8 @@ bool Witness::is_dead(std::uint32_t slot, std::uint64_t identity) {
     // Before this process is registered, a slot with its pid is left from a namesake or from what
     // this process was before exec.
     if (pid == getpid()) return file_.load(std::memory_order_acquire) == nullptr;
-    switch (process_liveness(pid, mapping_key_, identity_place(identity))) {
+    switch (
+        process_liveness(pid, mapping_key_, {identity_start(identity), identity_place(identity)})) {
       case Liveness::kAlive:
         return false;
       case Liveness::kDead:

@@ -68,6 +68,20 @@ def _has_memory(pid):
     return False
 
 
+def _start(pid):
+    """When the process began, in ticks of the initial time namespace."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
+            shown = int(file.read().rpartition(")")[2].split()[19])
+        with open("/proc/self/timens_offsets", encoding="ascii") as file:
+            offsets = {line.split()[0]: line.split()[1:] for line in file}
+    except FileNotFoundError:
+        return 0
+    seconds, nanoseconds = map(int, offsets["boottime"])
+    ticks = os.sysconf("SC_CLK_TCK")
+    return shown - seconds * ticks - nanoseconds * ticks // 10**9
+
+
 class Witness:
     """The counters of one witness file. A context manager; values are read anew at each call.
 
@@ -126,14 +140,15 @@ class Witness:
         return word & (1 << 64) - 1, word >> 64
 
     def _alive(self, slot, identity):
-        pid, place = identity & (1 << 22) - 1, identity >> 34 & (1 << 20) - 1
-        if identity >> 54 == os.stat("/proc/self/ns/pid").st_ino & (1 << 10) - 1:
-            if not _has_memory(pid):
+        pid = identity & (1 << 22) - 1
+        start, place = identity >> 22 & (1 << 18) - 1, identity >> 40 & (1 << 16) - 1
+        if identity >> 56 == os.stat("/proc/self/ns/pid").st_ino & (1 << 8) - 1:
+            if not _has_memory(pid) or (_start(pid) - start + 1) % (1 << 18) > 2:
                 return False
             try:
                 with open(f"/proc/{pid}/maps", encoding="utf-8", errors="replace") as file:
                     maps = file.read()
-                if any(self._key in line and int(line.partition("-")[0], 16) >> 12 & 0xfffff == place
+                if any(self._key in line and int(line.partition("-")[0], 16) >> 12 & 0xffff == place
                        for line in maps.splitlines()):
                     return True
                 if maps:
