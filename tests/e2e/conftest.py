@@ -21,6 +21,19 @@ CLEARED = ("CHRONOS_PARTITION", "CHRONOS_STATE_DIR", "CHRONOS_CONFIG", "CHRONOS_
            "PYTHONPATH")
 
 
+def pytest_collection_modifyitems(items):
+    """With several workers, spreads the long tests over the starts of the chunks that these get."""
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0))
+    if workers < 2 or len(items) < 20 * workers:
+        return
+    long = [item for item in items if item.get_closest_marker("long")]
+    others = [item for item in items if not item.get_closest_marker("long")]
+    chunk = len(items) // workers // 4  # of pytest-xdist's first distribution
+    for worker in range(workers):
+        others[worker * chunk:worker * chunk] = long[worker::workers]
+    items[:] = others
+
+
 class Chronos:
     """Calls the command line: `chronos("create", 0, 0.5, 60)` returns a CompletedProcess.
 

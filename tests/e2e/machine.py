@@ -2,15 +2,14 @@
 nowhere else. Commands run in it as any user."""
 
 import os
-import pwd
 import shutil
 import subprocess
 import tempfile
-import uuid
 from pathlib import Path
 
 import pytest
 
+from people import make_user, unmake_user
 from support import CHRONOS, PATIENCE, SCRIPTS, SHIM
 
 # An /etc of links to the real one, and a folder `chronos` beside them.
@@ -56,7 +55,7 @@ class Machine:
         for stream in (self.keeper.stdout, self.keeper.stderr):
             stream.close()
         for user in self.users:
-            subprocess.run(["userdel", user.pw_name], capture_output=True, check=False)
+            unmake_user(user)
 
     def policy(self, text):
         """What /etc/chronos/config.toml says from now on."""
@@ -64,18 +63,12 @@ class Machine:
         self.file.chmod(0o644)
 
     def user(self, *groups):
-        name = f"chronos-{uuid.uuid4().hex[:8]}"
-        extra = ["--groups", ",".join(groups)] if groups else []
-        made = subprocess.run(["useradd", "--no-create-home", "--shell", "/bin/sh", *extra, name],
-                              capture_output=True, text=True, check=False)
-        if made.returncode != 0:
-            pytest.skip(f"useradd: {made.stderr.strip()}")
-        user = pwd.getpwnam(name)
+        user = make_user("chronos", groups)
         self.users.append(user)
         readable = subprocess.run(["test", "-r", str(SCRIPTS / "session.py"), "-a", "-r", str(SHIM)],
                                   user=user.pw_uid, group=user.pw_gid, check=False)
         if readable.returncode != 0:
-            pytest.skip(f"{name} may not read the build")
+            pytest.skip(f"{user.pw_name} may not read the build")
         return user
 
     def command(self, *arguments, user=None):

@@ -31,16 +31,26 @@ def propagation():
     return "unchanged"
 
 
-def make_user(name):
+def make_user(name, groups=()):
     """A user of this machine, whose name begins with `name`."""
     full = f"{name}-{uuid.uuid4().hex[:8]}"
+    more = ["--groups", ",".join(groups)] if groups else []
 
     def made():  # another suite may have the password file locked
-        command = ["useradd", "--no-create-home", "--shell", "/bin/sh", full]
+        command = ["useradd", "--no-create-home", "--shell", "/bin/sh", *more, full]
         return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
     poll(f"useradd {full}", made)
     return pwd.getpwnam(full)
+
+
+def unmake_user(entry):
+    def gone():  # what was killed may take a moment, and another suite may have the file locked
+        subprocess.run(["pkill", "-9", "-u", str(entry.pw_uid)], check=False)
+        command = ["userdel", entry.pw_name]
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+    poll(f"userdel {entry.pw_name}", gone)
 
 
 @pytest.fixture(scope="session")
@@ -49,8 +59,7 @@ def users():
     made = {name: make_user(name) for name in ("alice", "bob")}
     yield made
     for entry in made.values():
-        subprocess.run(["pkill", "-9", "-u", str(entry.pw_uid)], check=False)
-        subprocess.run(["userdel", entry.pw_name], capture_output=True, check=False)
+        unmake_user(entry)
 
 
 @pytest.fixture(scope="session")

@@ -169,6 +169,7 @@ def begin_run(box, duration, *options):
                      door=None)
 
 
+@pytest.mark.long
 def test_the_supervisor_follows_an_extended_deadline(box):
     box.chronos("available", 0)
     process = begin_run(box, "6s", "--on-expiry", "kill", "--warn-before", "0")
@@ -186,6 +187,7 @@ def test_the_supervisor_follows_an_extended_deadline(box):
     assert errors == "chronos: partition mine was released; the program is killed\n"
 
 
+@pytest.mark.long
 def test_the_supervisor_ends_at_the_extended_deadline_and_warns_anew(box):
     box.chronos("available", 0)
     process = begin_run(box, "8s", "--on-expiry", "kill", "--warn-before", "7s")

@@ -427,6 +427,7 @@ os.execvp("sh", ["sh", "-c", "echo new image; read line"])
     process.communicate("\n", timeout=10)
 
 
+@pytest.mark.long
 def test_counts_are_exact_under_concurrency(driver):
     # So little that even one process at a time reaches it.
     fake = driver(devices=[{"memory_bytes": 12 * MIB, "max_alloc_bytes": 8 * MIB,

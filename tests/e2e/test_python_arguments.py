@@ -66,7 +66,7 @@ def test_unknown_devices(partitioner, device):
         dict(duration=None),
         dict(duration=False),
         dict(duration=b"1h"),
-        dict(duration=object()),
+        dict(duration=...),
         dict(user=0),
         dict(user=b"root"),
         dict(name=7),

@@ -49,6 +49,7 @@ def test_partitions_of_one_device_do_not_share(box):
     assert (box.used("p1"), box.used("p2")) == (LIMIT, LIMIT)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("lifetime", ["callbacks", "counts"])
 def test_a_storm_never_passes_the_limit(fake_box, lifetime):
     """8 processes of 4 threads: the driver's own count is the witness."""

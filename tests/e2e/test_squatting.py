@@ -114,6 +114,7 @@ os.kill(os.getpid(), signal.SIGSTOP)
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("how", ["exclusive", "shared"])
 def test_the_registrys_lock_held_by_who_has_stopped(lab, how):
     """What changes the registry gives up after 5 s and names bob; what does not goes on at once."""

@@ -73,6 +73,7 @@ def judge(process):
     return refused
 
 
+@pytest.mark.long
 def test_a_hundred_ends_in_a_hundred_processes(fake_box, busy):
     """Each on its own partition, while every core is busy besides."""
     count = by_level(25, 100, 100)
@@ -84,6 +85,7 @@ def test_a_hundred_ends_in_a_hundred_processes(fake_box, busy):
     assert all([judge(program) >= 20 for program in programs])
 
 
+@pytest.mark.long
 def test_many_ends_in_one_process(fake_box, busy):
     """A device for each partition, all of them looked after by one shim."""
     count = by_level(25, 50, 50)

@@ -2,14 +2,13 @@
 that says why. Nothing ever runs unlimited by mistake."""
 
 import os
-import pwd
 import shutil
 import struct
 import subprocess
-import uuid
 
 import pytest
 
+from people import make_user, unmake_user
 from support import (CLIENTS, GIB, MIB, PATIENCE, PYTHON, REFUSED, SCRIPTS, SHIM, built, only_line,
                      own_lines)
 from support import any_box, box, fake_box, pocl  # noqa: F401
@@ -108,13 +107,9 @@ def someone():
     """A second user of this machine."""
     if os.geteuid() != 0:
         pytest.skip("needs root, to make a second user")
-    name = f"chronos-{uuid.uuid4().hex[:8]}"
-    made = subprocess.run(["useradd", "--no-create-home", "--shell", "/bin/sh", name],
-                          capture_output=True, text=True, check=False)
-    if made.returncode != 0:
-        pytest.skip(f"useradd: {made.stderr.strip()}")
-    yield pwd.getpwnam(name)
-    subprocess.run(["userdel", name], capture_output=True, check=False)
+    user = make_user("chronos")
+    yield user
+    unmake_user(user)
 
 
 def reachable(user):
