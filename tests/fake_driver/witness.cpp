@@ -208,23 +208,30 @@ bool Witness::register_process() {
   reap_dead();
   for (int attempt = 0; attempt < 2; ++attempt) {
     for (slot_ = 0; slot_ < kWitnessSlots; ++slot_) {
+      // The lock first: whoever may not look at our mappings has only that to go by.
+      if (mapped_->slots[slot_].identity.load() != 0) continue;
+      if (lock_ && !lock_slot(F_WRLCK)) {
+        if (errno != EAGAIN && errno != EACCES) return complain(config_.witness, "cannot lock");
+        continue;
+      }
       std::uint64_t free = 0;
-      if (!mapped_->slots[slot_].identity.compare_exchange_strong(free, identity)) continue;
-      if (!lock_) return true;
-      struct flock lock {};
-      lock.l_type = F_WRLCK;
-      lock.l_whence = SEEK_SET;
-      lock.l_start = slot_;
-      lock.l_len = 1;
-      errno = 0;
-      if (fcntl(lock_.get(), F_SETLK, &lock) == 0) return true;
-      mapped_->slots[slot_].identity.store(0);
-      if (errno != EAGAIN && errno != EACCES) return complain(config_.witness, "cannot lock");
+      if (mapped_->slots[slot_].identity.compare_exchange_strong(free, identity)) return true;
+      if (lock_) lock_slot(F_UNLCK);
     }
     reap_dead();
   }
   errno = ENOSPC;
   return complain(config_.witness, "has no free slot");
+}
+
+bool Witness::lock_slot(short type) {
+  struct flock lock {};
+  lock.l_type = type;
+  lock.l_whence = SEEK_SET;
+  lock.l_start = slot_;
+  lock.l_len = 1;
+  errno = 0;
+  return fcntl(lock_.get(), F_SETLK, &lock) == 0;
 }
 
 // Carries the announced operation into its slot's cell, unless that is done or it is history.
@@ -332,7 +339,8 @@ void Witness::reap(std::uint32_t slot, std::uint64_t identity) {
 
 bool Witness::is_dead(std::uint32_t slot, std::uint64_t identity) {
   const pid_t pid = identity_pid(identity);
-  if (identity_namespace(identity) == namespace_) {
+  const bool is_visible = identity_namespace(identity) == namespace_;
+  if (is_visible) {
     // Before this process is registered, a slot with its pid is left from a namesake or from what
     // this process was before exec.
     if (pid == getpid()) return file_.load(std::memory_order_acquire) == nullptr;
@@ -353,7 +361,8 @@ bool Witness::is_dead(std::uint32_t slot, std::uint64_t identity) {
   probe.l_start = slot;
   probe.l_len = 1;
   if (fcntl(lock_.get(), F_GETLK, &probe) != 0) return false;
-  return probe.l_type == F_UNLCK;
+  // It may be held for a moment by one who wants the slot.
+  return probe.l_type == F_UNLCK || (is_visible && probe.l_pid != pid);
 }
 
 void Witness::forget_in_child() {

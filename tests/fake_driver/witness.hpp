@@ -67,6 +67,7 @@ class Witness {
   bool initialise();
   bool open_lock_file();
   bool register_process();
+  bool lock_slot(short type);  // of this process
   void carry(std::uint32_t device, Word128 announced);
   bool announce(std::uint32_t device, Word128 before, std::uint32_t slot, std::int64_t amount,
                 bool over = false);

@@ -157,13 +157,16 @@ class Witness:
                 pass
             except (FileNotFoundError, ProcessLookupError):
                 return False
-        return self._locked(slot)
+            # It may be held for a moment by one who wants the slot.
+            return self._lock_holder(slot) == pid
+        return self._lock_holder(slot) is not None
 
-    def _locked(self, slot):
+    def _lock_holder(self, slot):
+        """The pid of who has locked a slot (0 or -1 if that cannot be seen from here), or None."""
         with open(f"{self.path}.lock", "rb") as file:
             probe = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, slot, 1, 0)
-            answer = fcntl.fcntl(file, fcntl.F_GETLK, probe)
-        return struct.unpack_from("h", answer)[0] != fcntl.F_UNLCK
+            answer = struct.unpack("hhqqi4x", fcntl.fcntl(file, fcntl.F_GETLK, probe))
+        return None if answer[0] == fcntl.F_UNLCK else answer[4]
 
     def processes(self):
         """{pid: [bytes on device 0, 1, ...]} of the living processes that use the driver."""
