@@ -55,7 +55,7 @@ def _has_memory(pid):
     """Whether any thread of `pid` still has an address space."""
     try:
         threads = os.listdir(f"/proc/{pid}/task")
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False
     for thread in threads:
         try:
@@ -69,14 +69,17 @@ def _has_memory(pid):
 
 
 def _start(pid):
-    """When the process began, in ticks of the initial time namespace."""
+    """When the process began, in ticks of the initial time namespace; 0 if it is gone."""
     try:
         with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
             shown = int(file.read().rpartition(")")[2].split()[19])
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    try:
         with open("/proc/self/timens_offsets", encoding="ascii") as file:
             offsets = {line.split()[0]: line.split()[1:] for line in file}
-    except FileNotFoundError:
-        return 0
+    except FileNotFoundError:  # a kernel without time namespaces
+        return shown
     seconds, nanoseconds = map(int, offsets["boottime"])
     ticks = os.sysconf("SC_CLK_TCK")
     return shown - seconds * ticks - nanoseconds * ticks // 10**9

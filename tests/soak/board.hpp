@@ -60,11 +60,16 @@ enum Counter : std::size_t {
   kFreed,
   kForeign,   // objects of the parent's that a child released
   kNoDevice,  // a context could not be had: the device is hidden, or its partition has ended
-  kWorstNs,   // the longest call of OpenCL by a process that was not stopped in it
+  // The longest calls of processes that were not stopped in them; on PoCL all kinds are one.
+  kWorstSetupNs,     // drivers loaded, a device found, a context made
+  kWorstAllocateNs,  // the first of a process also finds it a place in the ledger
+  kWorstFreeNs,
+  kWorstPoclNs,
   kHangs,
   kCrashes,
   kMistakes,  // answers that OpenCL must not give, wrong exit statuses
   kPoclAdmitted,
+  kRushes,  // times that a process tried for what was left at the same instant as others
   kCounters
 };
 

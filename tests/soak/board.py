@@ -12,7 +12,8 @@ SIZE = ENTRIES_AT + ENTRIES * 64
 
 COUNTERS = ("kills", "kills_of_stopped", "kills_in_a_call", "stops", "continues", "forks", "execs",
             "runs", "exits", "tried", "admitted", "refused", "freed", "freed_in_a_child",
-            "without_device", "worst_call_ns", "hangs", "crashes", "mistakes", "admitted_on_pocl")
+            "without_device", "worst_setup_ns", "worst_allocation_ns", "worst_free_ns", "worst_on_pocl_ns",
+            "hangs", "crashes", "mistakes", "admitted_on_pocl", "rushes")
 
 
 class _Words:

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import resource
 
 from record import KINDS
 
@@ -11,7 +12,7 @@ def summary(soak):
     totals = {}
     for person in soak.people:
         for name, value in person.board.counters().items():
-            totals[name] = max(totals.get(name, 0), value) if name == "worst_call_ns" else \
+            totals[name] = max(totals.get(name, 0), value) if name.startswith("worst_") else \
                 totals.get(name, 0) + value
     seconds = soak.ran
     return {
@@ -22,6 +23,7 @@ def summary(soak):
         "as_root": soak.is_root,
         "pocl": bool(soak.pocl_vendors),
         "interrupted": soak.interrupted,
+        "processor_seconds": round(sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2]), 1),
         "machine": {"processors": os.cpu_count(), "kernel": platform.release()},
         "kills_per_second": round(totals["kills"] / seconds, 1),
         **totals,
@@ -52,6 +54,7 @@ def text_of(r):
     rows = [
         ("ran", f"{r['seconds']:,.0f} s, seed {r['seed']}, {r['users']} user(s)"
                 f"{'' if r['as_root'] else ' (not root)'}, {r['machine']['processors']} processors, "
+                f"{r['processor_seconds']:,.0f} s of their time, "
                 f"{'with' if r['pocl'] else 'without'} PoCL"),
         ("kills", f"{n(r['kills'])} ({r['kills_per_second']}/s): {n(r['kills_in_a_call'])} within a "
                   f"call, {n(r['kills_of_stopped'])} of stopped processes"),
@@ -60,7 +63,7 @@ def text_of(r):
                          f"{n(r['exits'])} came to their own end"),
         ("allocations", f"{n(r['tried'])} tried, {n(r['admitted'] + r['admitted_on_pocl'])} admitted "
                         f"({n(r['admitted_on_pocl'])} on PoCL), {n(r['refused'])} refused, "
-                        f"{n(r['freed'])} freed"),
+                        f"{n(r['freed'])} freed; {n(r['rushes'])} rushes for what was left"),
         ("judged by the driver", f"{n(r['allocations_judged_by_the_driver'])} allocations"),
         ("partitions", ", ".join(f"{n(v)} {k}" for k, v in r["partitions"].items())),
         ("commands", f"{n(commands)}, {n(r['commands_disturbed'].get('killed', 0))} of them sent "
@@ -72,7 +75,9 @@ def text_of(r):
             f"{n(v)} {'killed' if k == 'killed' else 'status ' + k}" for k, v in counts.items())
             + f"; slowest {slowest * 1000:.0f} ms"))
     rows += [
-        ("slowest call", f"{r['worst_call_ns'] / 1e6:,.1f} ms"),
+        ("slowest calls", ", ".join(f"{name} {r[f'worst_{key}_ns'] / 1e6:,.0f} ms" for name, key in
+                                    (("setup", "setup"), ("allocation", "allocation"),
+                                     ("free", "free"), ("on PoCL", "on_pocl")))),
         ("emptied and looked at", f"{n(r['lanes_emptied'])} times, {n(r['limits_filled'])} times "
                                   "filled to the limit after"),
         ("over the limit", n(r["over_limit"])),

@@ -87,7 +87,7 @@ class Soak:
         self.options = options
         self.is_root = os.geteuid() == 0
         self.users = options.users if self.is_root else 1
-        self.bound = 60  # seconds that a command, and 20 that a call, may take on a busy machine
+        self.bound = 60  # seconds that a command or a call may take on a busy machine
         self.stopping = threading.Event()
         self.interrupted = False
         self.people, self.entries, self.programs = [], [], None
@@ -178,7 +178,7 @@ class Soak:
             header.seed = self.options.seed * 1000 + person.number
             header.per_mille = self.options.rate * 1000 // len(self.people)
             header.processes = self.options.processes
-            header.hang_ns = 20 * 10**9
+            header.hang_ns = self.bound * 10**9
             person.keeper = subprocess.Popen(
                 [str(self.storm)], env=person.storm_env, cwd="/", stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace",

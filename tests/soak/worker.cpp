@@ -22,8 +22,8 @@ constexpr std::uint64_t kMinimum = 4096;  // of what a partition's limit is take
 // Tells the keeper that a call is under way, and keeps the longest.
 class Timed {
  public:
-  Timed(Board& board, Entry& entry, bool is_first_thread)
-      : board_(board), entry_(entry), first_(is_first_thread) {
+  Timed(Board& board, Entry& entry, Counter worst, bool is_first_thread)
+      : board_(board), entry_(entry), worst_(worst), first_(is_first_thread) {
     stops_ = entry_.stops.load();
     started_ = monotonic_ns();
     if (first_) entry_.call_started = started_;
@@ -34,7 +34,7 @@ class Timed {
     if (first_) entry_.call_started = 0;
     if (entry_.stops.load() != stops_) return;
     const std::uint64_t took = monotonic_ns() - started_;
-    std::atomic<std::uint64_t>& worst = board_.counters.values[kWorstNs];
+    std::atomic<std::uint64_t>& worst = board_.counters.values[worst_];
     std::uint64_t seen = worst.load(std::memory_order_relaxed);
     while (seen < took && !worst.compare_exchange_weak(seen, took)) {
     }
@@ -43,6 +43,7 @@ class Timed {
  private:
   Board& board_;
   Entry& entry_;
+  Counter worst_;
   bool first_;
   std::uint64_t stops_ = 0, started_ = 0;
 };
@@ -79,7 +80,7 @@ std::string_view device_name(cl_device_id device, char (&buffer)[64]) {
 
 // False: the partition is gone, or its device is not to be seen. That is an answer too.
 bool find_place(Place& place) {
-  const Timed timed(place.board, place.entry, true);
+  const Timed timed(place.board, place.entry, place.is_pocl ? kWorstPoclNs : kWorstSetupNs, true);
   cl_platform_id platforms[8];
   cl_uint platform_count = 0;
   cl_int error = clGetPlatformIDs(8, platforms, &platform_count);
@@ -122,7 +123,8 @@ bool find_place(Place& place) {
 }
 
 bool allocate(Place& place, Random& random, std::uint64_t size, Memory& made, bool first) {
-  const Timed timed(place.board, place.entry, first);
+  const Timed timed(place.board, place.entry, place.is_pocl ? kWorstPoclNs : kWorstAllocateNs,
+                    first);
   place.board.count(kTried);
   cl_int error = CL_SUCCESS;
   cl_int refusal = CL_MEM_OBJECT_ALLOCATION_FAILURE;
@@ -146,7 +148,7 @@ bool allocate(Place& place, Random& random, std::uint64_t size, Memory& made, bo
 }
 
 void give_back(Place& place, Memory& held, bool first) {
-  const Timed timed(place.board, place.entry, first);
+  const Timed timed(place.board, place.entry, place.is_pocl ? kWorstPoclNs : kWorstFreeNs, first);
   place.board.count(kFreed);
   if (held.mem != nullptr) {
     const cl_int error = clReleaseMemObject(held.mem);
@@ -197,6 +199,22 @@ void burst(Place& place, Random& random, std::vector<Memory>& held, bool first) 
     }
   }
   nap(2 * (monotonic_ns() - begin) + random.below(12000000));
+}
+
+// Many at once for what is left, of which only one can have it: they wait for the same instant.
+void rush(Place& place, Random& random) {
+  constexpr std::uint64_t kTurn = 16000000, kLength = 1500000;
+  std::uint64_t size = std::max(place.board.lanes[place.lane].limit.load(), kMinimum) / 2;
+  Memory made;
+  while (size > 64 && !allocate(place, random, size, made, true)) size /= 2;
+  if (size <= 64) return;
+  give_back(place, made, true);
+  const std::uint64_t now = monotonic_ns(), begin = now - now % kTurn + kTurn;
+  nap(begin - now);
+  place.board.count(kRushes);
+  while (monotonic_ns() < begin + kLength) {
+    if (allocate(place, random, size, made, true)) give_back(place, made, true);
+  }
 }
 
 void second_thread(Place place, std::uint64_t seed) {
@@ -255,6 +273,7 @@ void work(Board& board, std::size_t index, std::uint64_t lane, std::uint64_t see
     const std::uint64_t rounds = 5 + random.below(400);
     for (std::uint64_t round = 0; round < rounds && !is_child; ++round) {
       burst(place, random, held, true);
+      if (!is_pocl && random.one_in(20)) rush(place, random);
       const std::uint64_t draw = random.below(1000);
       if (has_threads || is_pocl) continue;
       if (draw < 12 && depth < 3) {
@@ -271,7 +290,7 @@ void work(Board& board, std::size_t index, std::uint64_t lane, std::uint64_t see
     if (has_threads) _exit((board.count(kExits), 0));
     if (random.one_in(2)) break;  // ends with all that it holds
     for (Memory& memory : held) give_back(place, memory, true);
-    const Timed timed(board, board.entries[index], true);
+    const Timed timed(board, board.entries[index], is_pocl ? kWorstPoclNs : kWorstFreeNs, true);
     clReleaseContext(place.context);
     break;
   }
