@@ -196,6 +196,24 @@ class Witness:
         """Bytes that living processes hold on `device`, summed one process after the other."""
         return sum(held[device] for held in self.processes().values())
 
+    def held_at_once(self, device=0, attempts=20):
+        """Bytes that living processes hold on `device` at one instant; None if it never kept still."""
+        for _ in range(attempts):
+            head = self._head(device)
+            held = 0
+            for slot in range(SLOTS):
+                held_bytes, sequence = self._cell(slot, device)
+                if head[1] == slot and head[2] != 0 and head[2] != sequence:
+                    held_bytes += head[3]
+                if held_bytes == 0:
+                    continue
+                identity = self._u64(SLOTS_AT + slot * 8)
+                if identity != 0 and self._alive(slot, identity):
+                    held += held_bytes
+            if head == self._head(device):
+                return held
+        return None
+
     def raw_total(self, device=0):
         """The driver's own total at one instant; processes that died unnoticed are in it."""
         return self._head(device)[0]

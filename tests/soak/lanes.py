@@ -141,6 +141,18 @@ class Commander(threading.Thread):
             # 0 would mean no limit.
             self.soak.witness.set_limit(max(lane.draining + limit, 1), lane.device)
 
+    def sample(self, lane):
+        """What is held may not be more than what is watched for: an allocation that went over would
+        have been counted, but what was held before a limit was lowered is seen only so."""
+        if not lane.exclusive:
+            return
+        held = self.soak.witness.held_at_once(lane.device)
+        limit = self.soak.witness.limit(lane.device)
+        self.record.sample(held is not None)
+        if held is not None and held > limit:
+            self.record.problem("over_limit", f"{self.person.name} {lane.name}: {held} bytes are held, "
+                                              f"and {limit} are accounted for ({lane.draining} draining)")
+
     def resync(self, lane, may_end=False):
         """After a command of which it is not known what it did."""
         found, lane.draining = self.look(lane)
@@ -157,6 +169,7 @@ class Commander(threading.Thread):
             self.watch(lane, max(lane.limit, found["used_bytes"]))
         else:
             self.watch(lane, 0)
+        self.sample(lane)
         self.tell(lane)
 
     def tell(self, lane):
@@ -200,7 +213,9 @@ class Commander(threading.Thread):
             self.run_true(lane)
 
     def draw_limit(self, lane):
-        most = 16 if lane.is_pocl else 600 if not lane.exclusive else 256
+        if not lane.exclusive and not lane.is_pocl:  # four of these are too much for the device
+            return self.rng.randrange(64 * MIB, 500 * MIB)
+        most = 16 if lane.is_pocl else 256
         return self.rng.choice((self.rng.randrange(1 << 16, most * MIB),
                                 self.rng.randrange(1 << 16, 4 * MIB)))
 
@@ -244,6 +259,7 @@ class Commander(threading.Thread):
                 self.resync(lane)
                 return
             self.watch(lane, limit)
+            self.sample(lane)
             self.tell(lane)
             return
         may = {1} if near or (limit < lane.limit and not drain) else set()
@@ -287,6 +303,7 @@ class Commander(threading.Thread):
             return
         lane.active = False
         self.watch(lane, 0)
+        self.sample(lane)
         self.record.count(lane.how)
 
     def ask(self, lane):

@@ -24,6 +24,7 @@ class Record:
         self.lines = Counter()  # of Chronos, on programs' stderr
         self.emptied = 0  # times that all processes of a partition were killed and it was looked at
         self.filled = 0  # of these, times that its whole limit was then allocated at once
+        self.samples = Counter()  # of all that is held on a device at one instant
         self.leaked_bytes = 0
         self.files_left = []
         self.state_folders = []
@@ -50,6 +51,10 @@ class Record:
             self.commands[verb][str(status)] += 1
             if not disturbed:
                 self.worst[verb] = max(self.worst.get(verb, 0), seconds)
+
+    def sample(self, judged):
+        with self.lock:
+            self.samples["judged" if judged else "never still"] += 1
 
     def line(self, kind):
         with self.lock:

@@ -30,6 +30,7 @@ def summary(soak):
         "allocations_judged_by_the_driver": sum(soak.witness.allocations(device)
                                                 for device in range(soak.devices)),
         "over_limit": soak.over_limit,
+        "samples": dict(record.samples),
         "leaked_bytes": record.leaked_bytes,
         "files_left": record.files_left,
         "lanes_emptied": record.emptied,
@@ -80,7 +81,9 @@ def text_of(r):
                                      ("free", "free"), ("on PoCL", "on_pocl")))),
         ("emptied and looked at", f"{n(r['lanes_emptied'])} times, {n(r['limits_filled'])} times "
                                   "filled to the limit after"),
-        ("over the limit", n(r["over_limit"])),
+        ("over the limit", f"{n(r['over_limit'])} of these allocations, and of "
+                           f"{n(r['samples'].get('judged', 0))} samples of all that is held: "
+                           f"{n(r['problems']['over_limit'])} reports"),
         ("leaked", f"{n(r['leaked_bytes'])} bytes, {len(r['files_left'])} files"),
         ("hangs, crashes", f"{n(r['problems']['hang'])}, {n(r['problems']['crash'])}"),
         ("bad answers", n(r["problems"]["bad_output"])),

@@ -223,6 +223,8 @@ class Soak:
                 break
             if self.options.seconds and passed >= self.options.seconds:
                 break
+            for device in range(self.users * EXCLUSIVE, self.devices):
+                self.sample_shared(device)
             if time.monotonic() >= next_line:
                 next_line += self.options.progress
                 counters = [person.board.counters() for person in self.people]
@@ -235,6 +237,13 @@ class Soak:
         for device in range(self.devices):
             self.check_over(device, over)
         self.over_limit = sum(over)
+
+    def sample_shared(self, device):
+        held = self.witness.held_at_once(device, attempts=3)
+        self.record.sample(held is not None)
+        if held is not None and held > DEVICE_BYTES:
+            self.record.problem("over_limit", f"device {device}: {held} bytes are held of "
+                                              f"{DEVICE_BYTES} that it has")
 
     def check_over(self, device, over):
         count = self.witness.over_limit(device)
