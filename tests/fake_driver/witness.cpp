@@ -145,26 +145,36 @@ bool Witness::open_file() {
   errno = 0;
   const UniqueFd fd = open_shared(config_.witness);
   if (!fd) return complain(config_.witness, "cannot be opened");
+  // Only who finds it unfinished takes the lock: somebody may be stopped or killed in it.
+  struct stat info {};
+  if (fstat(fd.get(), &info) != 0) return complain(config_.witness, "cannot be examined");
+  if (static_cast<std::size_t>(info.st_size) >= sizeof(WitnessFile)) {
+    if (!map_file()) return false;
+    if (std::atomic_ref(mapped_->header.magic).load() != 0) return check_header();
+    munmap(mapped_, sizeof(WitnessFile));
+  }
   if (retry_eintr([&] { return flock(fd.get(), LOCK_EX); }) != 0) {
     return complain(config_.witness, "cannot be locked");
   }
-  struct stat info {};
   if (fstat(fd.get(), &info) != 0) return complain(config_.witness, "cannot be examined");
   if (static_cast<std::size_t>(info.st_size) < sizeof(WitnessFile) &&
       ftruncate(fd.get(), sizeof(WitnessFile)) != 0) {
     return complain(config_.witness, "cannot be extended");
   }
-  // The lock must die with this descriptor, so the mapping is made through another one: a mapping
-  // keeps the open file, and with it the lock, alive.
-  const UniqueFd second(open(config_.witness.c_str(), O_RDWR | O_CLOEXEC));
-  if (!second) return complain(config_.witness, "cannot be opened again");
+  return map_file() && initialise();
+}
+
+// Through a descriptor of its own: a mapping keeps the open file, and with it its lock, alive.
+bool Witness::map_file() {
+  const UniqueFd fd(open(config_.witness.c_str(), O_RDWR | O_CLOEXEC));
+  if (!fd) return complain(config_.witness, "cannot be opened again");
   void* memory =
-      mmap(nullptr, sizeof(WitnessFile), PROT_READ | PROT_WRITE, MAP_SHARED, second.get(), 0);
+      mmap(nullptr, sizeof(WitnessFile), PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);
   if (memory == MAP_FAILED) return complain(config_.witness, "cannot be mapped");
   mapped_ = static_cast<WitnessFile*>(memory);
   mapping_key_ = mapping_key(mapped_);
   if (mapping_key_.empty()) return complain(config_.witness, "is not in /proc/self/maps");
-  return initialise();
+  return true;
 }
 
 // Under flock, or on private memory. The magic number is written last: a creator killed half-way
@@ -183,6 +193,12 @@ bool Witness::initialise() {
     }
     magic.store(kWitnessMagic, std::memory_order_release);
   }
+  return check_header();
+}
+
+bool Witness::check_header() {
+  const WitnessHeader& header = mapped_->header;
+  const auto devices = static_cast<std::uint32_t>(config_.devices.size());
   errno = 0;
   if (header.magic != kWitnessMagic || header.version != kWitnessVersion) {
     return complain(config_.witness, "is not a witness file of this version");

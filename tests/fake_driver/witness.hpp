@@ -64,6 +64,8 @@ class Witness {
   }
   bool attach_locked();
   bool open_file();
+  bool map_file();
+  bool check_header();
   bool initialise();
   bool open_lock_file();
   bool register_process();

@@ -361,8 +361,9 @@ def main():
 
     soak = Soak(options)
 
-    def interrupt(*_):
+    def interrupt(number, _):
         soak.interrupted = True
+        soak.say(f"{signal.Signals(number).name}: ending early")
         soak.stopping.set()
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -385,7 +386,8 @@ def main():
         (options.output / "soak.json").write_text(json.dumps(result, indent=2) + "\n",
                                                   encoding="utf-8")
     failed = sum(soak.record.problems.values())
-    soak.say(f"{0 if failed else 1} passed, {1 if failed else 0} failed")
+    passed = not failed and not soak.interrupted
+    soak.say(f"{int(passed)} passed, {int(not passed)} failed")
     return 1 if failed else 130 if soak.interrupted else 0
 
 
