@@ -31,6 +31,7 @@ class Lane:
         self.limit = 0
         self.deadline = 0.0
         self.draining = 0  # bytes of ended partitions, as last looked at
+        self.above = 0  # what the active one held when its limit was lowered below that
         self.how = None  # it will have ended
 
     @property
@@ -139,7 +140,7 @@ class Commander(threading.Thread):
     def watch(self, lane, limit):
         if lane.exclusive:
             # 0 would mean no limit.
-            self.soak.witness.set_limit(max(lane.draining + limit, 1), lane.device)
+            self.soak.witness.set_limit(max(lane.draining + max(limit, lane.above), 1), lane.device)
 
     def sample(self, lane):
         """What is held may not be more than what is watched for: an allocation that went over would
@@ -163,10 +164,12 @@ class Commander(threading.Thread):
         elif found and not lane.active:
             self.record.count("created by a killed command")
         lane.active = found is not None
+        lane.above = 0
         if found:
+            lane.above = max(found["used_bytes"], found["draining_bytes"])
             lane.limit = found["limit_bytes"]
             lane.deadline = time.monotonic() + found["time_remaining_seconds"] + 1
-            self.watch(lane, max(lane.limit, found["used_bytes"]))
+            self.watch(lane, lane.limit)
         else:
             self.watch(lane, 0)
         self.sample(lane)
@@ -258,6 +261,8 @@ class Commander(threading.Thread):
             if drain and not grows:
                 self.resync(lane)
                 return
+            if not grows:
+                lane.above = 0
             self.watch(lane, limit)
             self.sample(lane)
             self.tell(lane)
@@ -301,7 +306,7 @@ class Commander(threading.Thread):
             elif time.monotonic() > lane.deadline + 2:
                 self.record.problem("bad_output", f"past its deadline, and still active: {found}")
             return
-        lane.active = False
+        lane.active, lane.above = False, 0
         self.watch(lane, 0)
         self.sample(lane)
         self.record.count(lane.how)
