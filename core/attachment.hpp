@@ -72,6 +72,11 @@ class Attachment {
   // Processes that have a slot, this one included.
   unsigned sharers() const;
 
+  // Lets go of a partition that is over, once this process holds nothing in it: its descriptor and
+  // its memory in the state directory. False, and nothing has changed, while that is not so. From
+  // then on every charge is refused, one that another thread is in the middle of too.
+  bool retire_if_over();
+
   // In a forked child, before anything else: async-signal-safe.
   void after_fork();
 
@@ -84,6 +89,8 @@ class Attachment {
   Outcome after_refusal(SlotRef slot, std::uint64_t size, Verdict verdict);
   void tell_who_waits() const;
   bool reclaim();
+  bool is_over() const;
+  bool holds_nothing() const;
 
   const Grant grant_;
   const std::string directory_, ledger_name_;

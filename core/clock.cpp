@@ -3,6 +3,7 @@
 #include <time.h>
 
 #include <atomic>
+#include <cstdint>
 #include <cstdio>
 #include <string>
 
@@ -46,7 +47,11 @@ constinit Tick last_tick;
 }  // namespace
 
 std::int64_t boot_offset() {
-  static const std::int64_t offset = read_boot_offset();
+  // No function-local constant: its guard could be held by a thread that a forked child lacks.
+  constexpr std::int64_t kUnknown = INT64_MIN;
+  static constinit std::atomic<std::int64_t> known{kUnknown};
+  std::int64_t offset = known.load(std::memory_order_relaxed);
+  if (offset == kUnknown) known.store(offset = read_boot_offset(), std::memory_order_relaxed);
   return offset;
 }
 

@@ -44,8 +44,12 @@ std::string shim_path() {
 }
 
 std::string library_path() {
-  return find_near(std::array{"libchronos.so", "../lib/libchronos.so",
-                              "../" CHRONOS_LIBDIR "/libchronos.so"});
+  return find_near(
+      std::array{"libchronos.so", "../lib/libchronos.so", "../" CHRONOS_LIBDIR "/libchronos.so"});
+}
+
+std::string command_path() {
+  return find_near(std::array{"chronos", "../bin/chronos", "../../bin/chronos"});
 }
 
 std::string probe_path() {

@@ -7,8 +7,9 @@
 namespace chronos {
 
 // Absolute paths; empty if the file is not there.
-std::string shim_path();   // libchronos_shim.so
+std::string shim_path();     // libchronos_shim.so
 std::string library_path();  // libchronos.so
-std::string probe_path();  // chronos-probe, the helper that asks one driver for its devices
+std::string command_path();  // chronos
+std::string probe_path();    // chronos-probe, the helper that asks one driver for its devices
 
 }  // namespace chronos

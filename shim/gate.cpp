@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <memory>
 
+#include "core/crash_point.hpp"
 #include "core/units_text.hpp"
 #include "shim/message.hpp"
 #include "shim/process.hpp"
@@ -16,7 +18,18 @@ namespace {
 
 // Read without a lock by whoever gives back.
 std::array<std::atomic<const Assignment*>, kMaxAssignments> assignments;
-std::size_t assignment_count = 0;
+// Numbers whose assignment has become of no use; it stays in its place until another comes.
+std::array<bool, kMaxAssignments> is_free_index{};
+
+// Those that charge nothing need no number. Never destroyed, as all of this.
+std::vector<std::unique_ptr<const Assignment>>& uncharged() {
+  static auto* const list = new std::vector<std::unique_ptr<const Assignment>>;
+  return *list;
+}
+std::vector<std::unique_ptr<const Assignment>>& former() {
+  static auto* const list = new std::vector<std::unique_ptr<const Assignment>>;
+  return *list;
+}
 
 std::string place_name(const Attachment& attachment) {
   const Grant& grant = attachment.grant();
@@ -88,6 +101,7 @@ inline void credit(Receipt receipt) {
 
 Receipt reserve(const Assignment& assignment, std::uint64_t size) {
   const Receipt receipt = charge(assignment, size);
+  CHRONOS_POINT(shim_reserved);
   if (trace::on()) receipt.is_charged() ? trace::admitted(size) : trace::refused(size);
   return receipt;
 }
@@ -110,7 +124,9 @@ bool detail::change(const Assignment& assignment, std::uint64_t actual, Receipt&
 void give_back(Receipt receipt) {
   if (!is_ours(receipt)) return;
   if (trace::on()) trace::given_back(receipt.bytes());
+  CHRONOS_POINT(shim_giving_back);
   credit(receipt);
+  CHRONOS_POINT(shim_given_back);
 }
 
 void undo(Receipt receipt, bool by_driver) {
@@ -123,21 +139,50 @@ const Assignment& assignment_for(const std::vector<Attachment*>& wanted, const s
   std::vector<Attachment*> attachments = wanted;
   std::sort(attachments.begin(), attachments.end());
   attachments.erase(std::unique(attachments.begin(), attachments.end()), attachments.end());
-  for (std::size_t i = 0; i < assignment_count; ++i) {
-    const Assignment* known = assignments[i].load(std::memory_order_relaxed);
-    if (known->attachments == attachments && known->why == why && known->counted == counted &&
-        known->device_bytes == device_bytes) {
-      return *known;
+  auto is_wanted = [&](const Assignment& known) {
+    return known.attachments == attachments && known.why == why && known.counted == counted &&
+           known.device_bytes == device_bytes;
+  };
+  if (attachments.empty()) {
+    auto& known = uncharged();
+    auto found = std::find_if(known.begin(), known.end(),
+                              [&](const auto& assignment) { return is_wanted(*assignment); });
+    if (found != known.end()) return **found;
+    known.push_back(std::make_unique<const Assignment>(
+        Assignment{std::move(attachments), why, counted, 0, device_bytes}));
+    return *known.back();
+  }
+  std::size_t index = kMaxAssignments;
+  for (std::size_t i = 0; i < kMaxAssignments; ++i) {
+    if (is_free_index[i]) {
+      index = std::min(index, i);
+    } else if (const Assignment* known = assignments[i].load(std::memory_order_relaxed)) {
+      if (is_wanted(*known)) return *known;
+    } else {
+      index = std::min(index, i);
+      break;  // nor is there any after it
     }
   }
-  if (assignment_count == kMaxAssignments) {
+  if (index == kMaxAssignments) {
     static const std::string kTooMany = "too many different sets of devices in one program";
     static const Assignment kNone{{}, &kTooMany, false, 0, Assignment::kNoBound};
     return kNone;
   }
-  auto* made = new Assignment{std::move(attachments), why, counted, assignment_count, device_bytes};
-  assignments[assignment_count++].store(made, std::memory_order_release);
+  if (is_free_index[index]) former().emplace_back(assignments[index].load());
+  is_free_index[index] = false;
+  auto* made = new Assignment{std::move(attachments), why, counted, index, device_bytes};
+  assignments[index].store(made, std::memory_order_release);
   return *made;
+}
+
+void free_assignments_of(const Attachment* attachment) {
+  for (std::size_t i = 0; i < kMaxAssignments; ++i) {
+    const Assignment* known = assignments[i].load(std::memory_order_relaxed);
+    if (known == nullptr) break;
+    is_free_index[i] =
+        is_free_index[i] || std::find(known->attachments.begin(), known->attachments.end(),
+                                      attachment) != known->attachments.end();
+  }
 }
 
 }  // namespace chronos::shim

@@ -11,12 +11,12 @@
 namespace chronos::shim {
 
 // What allocations in a context are charged to: one partition for each of its devices that has
-// one. Made once for each different set, and never destroyed.
+// one. Made once for each different set, and never destroyed: a thread may have it in its hand.
 struct Assignment {
   std::vector<Attachment*> attachments;   // without duplicates; empty: nothing is charged
   const std::string* why = nullptr;       // set: every allocation is refused, this is the line
   bool counted = false;                   // references must be counted: there are no callbacks
-  std::uint64_t index = 0;                // position among all assignments of this process
+  std::uint64_t index = 0;                // in receipts; of no meaning without attachments
   std::uint64_t device_bytes = kNoBound;  // no device could give more at once
 
   bool is_free() const { return attachments.empty() && why == nullptr; }
@@ -73,5 +73,9 @@ void give_back(Receipt receipt);
 const Assignment& assignment_for(const std::vector<Attachment*>& attachments,
                                  const std::string* why, bool counted = false,
                                  std::uint64_t device_bytes = Assignment::kNoBound);
+
+// The attachment has been retired: nothing of this process is charged to it nor ever will be, so
+// that the numbers of its assignments can be used again. The caller holds process().mutex.
+void free_assignments_of(const Attachment* attachment);
 
 }  // namespace chronos::shim

@@ -26,6 +26,10 @@ bool first_time(Topic topic) {
   return !said[static_cast<std::size_t>(topic)].exchange(true) && !is_silent();
 }
 
+void say_anew() {
+  for (auto& topic : said) topic.store(false);
+}
+
 void say(std::string_view text) {
   constexpr std::string_view kPrefix = "chronos: ";
   std::array<char, 1024> line{};

@@ -12,6 +12,7 @@
 #include "core/partition_files.hpp"
 #include "core/text.hpp"
 #include "core/users.hpp"
+#include "shim/gate.hpp"
 
 namespace chronos::shim {
 
@@ -119,7 +120,12 @@ void Partitions::read_environment() {
   read_ = true;
   const char* text = trusted_env("CHRONOS_PARTITION");
   if (text == nullptr) return;
-  std::string_view rest = text;
+  inherited_ = text;
+  name(*inherited_);
+}
+
+void Partitions::name(std::string_view list) {
+  std::string_view rest = list;
   while (!rest.empty()) {
     std::size_t comma = std::min(rest.find(','), rest.size());
     if (comma > 0) {
@@ -131,12 +137,28 @@ void Partitions::read_environment() {
     rest.remove_prefix(std::min(comma + 1, rest.size()));
   }
   // Set, and yet it names nothing: a script put it together from variables that were not set.
-  if (named_.empty() && *text != '\0') {
+  if (named_.empty() && !list.empty()) {
     Named nothing;
-    nothing.id = text;
-    nothing.shown = escaped(text, 80);
+    nothing.id = list;
+    nothing.shown = escaped(list, 80);
     named_.push_back(std::move(nothing));
   }
+}
+
+void Partitions::use(const char* partitions) {
+  if (!read_) read_environment();
+  named_.clear();
+  if (partitions != nullptr) {
+    name(partitions);
+  } else if (inherited_) {
+    name(*inherited_);
+  }
+  for (auto& attachment : attachments_) {
+    if (!attachment->retire_if_over()) continue;
+    free_assignments_of(attachment.get());
+    retired_.push_back(std::move(attachment));
+  }
+  std::erase(attachments_, nullptr);
 }
 
 // Decides what a named partition means here; once and for all, unless the system got in the way.

@@ -4,7 +4,8 @@
 // run` passes on). Else the caller's own active partitions, the oldest on each device. A device is
 // unassigned, and free, only when nothing was named and nothing is owned; whatever was named or
 // once found and cannot be used refuses (docs/decisions/fail-closed.md). The policy is read once,
-// at the first need, and kept, in forked children too.
+// at the first need, and kept, in forked children too. A program that knows of us may name others
+// while it runs (shim/control.hpp).
 //
 // Threads: the caller holds process().mutex.
 #pragma once
@@ -37,6 +38,10 @@ class Partitions {
   // is for messages.
   Place place_for(const std::string& key, const std::string& device_name);
 
+  // `partitions` in the place of CHRONOS_PARTITION; nullptr: that again. Forgets what was resolved,
+  // and lets go of partitions that are over and in which this process holds nothing.
+  void use(const char* partitions);
+
   // Whether the policy hides devices on which the caller has no partition.
   bool hides_devices() { return rules().unassigned.value == Unassigned::kDeny; }
   bool any_usable() const { return !attachments_.empty(); }
@@ -52,6 +57,7 @@ class Partitions {
     Place place;
   };
   void read_environment();
+  void name(std::string_view list);
   Place resolve(Named& named);
   Place named_place(const std::string& key, const std::string& device_name);
   Place owned_place(const std::string& key, const std::string& device_name);
@@ -63,10 +69,12 @@ class Partitions {
   Place refuse_for_now(const Error& error);
 
   bool read_ = false;
+  std::optional<std::string> inherited_;  // CHRONOS_PARTITION, when it was first read
   Policy policy_;
   std::optional<UserPolicy> rules_;  // what the policy says of the caller
   std::vector<Named> named_;
   std::vector<std::unique_ptr<Attachment>> attachments_;
+  std::vector<std::unique_ptr<Attachment>> retired_;  // a thread may still have one in its hand
   std::vector<std::unique_ptr<std::string>> reasons_;
 };
 

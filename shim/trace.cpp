@@ -145,6 +145,11 @@ void door_opened(DoorKind door) {
   if (TraceLayout* trace = open_file()) tell_opened(*trace);
 }
 
+bool any_door_opened() {
+  return std::any_of(opened.begin(), opened.end(),
+                     [](const auto& count) { return count.load() != 0; });
+}
+
 void called(DoorKind door, Call) {
   if (TraceLayout* trace = open_file()) {
     (door == DoorKind::kLayer    ? trace->layer_calls

@@ -35,8 +35,12 @@ inline bool on() { return __builtin_expect(static_cast<long>(detail::wanted), 0)
 // Reads CHRONOS_TRACE. Called once, when the library is loaded.
 void begin();
 
-// All of these do nothing unless on(); where they are on a hot path the caller asks that first.
+// All but any_door_opened() do nothing unless on(); where they are on a hot path the caller asks
+// that first.
 void door_opened(DoorKind door);
+
+// Whether OpenCL has come in by any door, traced or not.
+bool any_door_opened();
 void called(DoorKind door, Call call);
 void admitted(std::uint64_t size);
 void corrected(std::uint64_t before, std::uint64_t now);  // by what the driver says it took

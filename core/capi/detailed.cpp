@@ -1,10 +1,15 @@
 // The functions that say everything, as JSON; the Python package stands on them.
+#include <fcntl.h>
+#include <fmt/format.h>
+
 #include <cstdlib>
+#include <optional>
 #include <string>
 
 #include "core/capi/support.hpp"
 #include "core/doctor/findings.hpp"
 #include "core/launch.hpp"
+#include "core/paths.hpp"
 #include "core/units.hpp"
 
 namespace chronos::capi {
@@ -54,6 +59,25 @@ Outcome<CreateRequest> parse_request(const char* memory, const char* duration, c
   return request;
 }
 
+Outcome<WaitOptions> parse_waiting(const char* timeout, int cancel_fd) {
+  WaitOptions options;
+  auto timeout_text = optional_text("timeout", timeout);
+  if (!timeout_text) return give_up(timeout_text);
+  if (*timeout_text) {
+    options.timeout_ns = 0;
+    if (**timeout_text != "0") {
+      auto nanos = parse_duration(**timeout_text);
+      if (!nanos) return give_up(nanos);
+      options.timeout_ns = *nanos;
+    }
+  }
+  if (cancel_fd >= 0 && ::fcntl(cancel_fd, F_GETFD) < 0) {
+    return give_up(ErrorCode::kInvalid, fmt::format("there is no descriptor {}", cancel_fd));
+  }
+  options.cancel_fd = cancel_fd;
+  return options;
+}
+
 }  // namespace
 }  // namespace chronos::capi
 
@@ -62,12 +86,28 @@ using namespace chronos::capi;
 
 int chronos_create(ChronosPartitionerHandle handle, int device, const char* memory,
                    const char* duration, const char* user, const char* name, char** json) {
+  return chronos_create_with(handle, device, memory, duration, user, name, 0, nullptr, -1, json);
+}
+
+int chronos_create_with(ChronosPartitionerHandle handle, int device, const char* memory,
+                        const char* duration, const char* user, const char* name, int flags,
+                        const char* timeout, int cancel_fd, char** json) {
   return answer(handle, json, [&](Registry& registry) -> Outcome<Json> {
+    if ((flags & ~(CHRONOS_CREATE_HELD | CHRONOS_CREATE_WAIT)) != 0) {
+      return give_up(ErrorCode::kInvalid, fmt::format("unknown flags {:#x}", flags));
+    }
     auto request = parse_request(memory, duration, name);
     if (!request) return give_up(request);
+    request->held = (flags & CHRONOS_CREATE_HELD) != 0;
+    std::optional<WaitOptions> wait;
+    if ((flags & CHRONOS_CREATE_WAIT) != 0) {
+      auto options = parse_waiting(timeout, cancel_fd);
+      if (!options) return give_up(options);
+      wait = std::move(*options);
+    }
     auto owner = optional_text("user", user);
     if (!owner) return give_up(owner);
-    auto made = create(registry, std::move(*request), device, *owner);
+    auto made = create(registry, std::move(*request), device, *owner, wait ? &*wait : nullptr);
     if (!made) return give_up(made);
     return partition_answer(*made);
   });
@@ -202,6 +242,19 @@ int chronos_shim_path(char** path) {
     auto shim = usable_shim_path();
     if (!shim) return give_up(shim);
     return hand_out(*shim, path);
+  });
+}
+
+int chronos_command_path(char** path) {
+  if (path != nullptr) *path = nullptr;
+  return guarded([&]() -> Done {
+    if (path == nullptr) return no_output();
+    const std::string command = command_path();
+    if (command.empty()) {
+      return give_up(ErrorCode::kSystem, "the command `chronos` is missing from this installation",
+                     "it belongs into bin/, or beside libchronos.so; install Chronos again");
+    }
+    return hand_out(command, path);
   });
 }
 

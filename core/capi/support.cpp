@@ -178,7 +178,7 @@ Outcome<std::optional<std::string_view>> optional_text(const char* what, const c
 }
 
 Outcome<PartitionInfo> create(Registry& registry, CreateRequest request, int device,
-                              std::optional<std::string_view> user) {
+                              std::optional<std::string_view> user, const WaitOptions* wait) {
   if (user) {
     auto owner = find_user(*user);
     if (!owner) return give_up(owner);
@@ -187,7 +187,8 @@ Outcome<PartitionInfo> create(Registry& registry, CreateRequest request, int dev
   auto found = device_by_number(registry, device);
   if (!found) return give_up(found);
   request.device = *found;
-  auto made = registry.create(request);
+  auto made =
+      wait != nullptr ? registry.create_when_free(request, *wait) : registry.create(request);
   if (made) return std::move(*made);
   if (made.error().code != ErrorCode::kNoCapacity) return give_up(made);
   return tl::unexpected<Failure>(no_capacity(std::move(made.error()), registry, request));

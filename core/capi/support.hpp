@@ -101,9 +101,11 @@ Outcome<std::string_view> text(const char* what, const char* given);
 // The same where NULL means that there is none.
 Outcome<std::optional<std::string_view>> optional_text(const char* what, const char* given);
 
-// Completes `request` with what needs to know the users and the devices, and makes the partition.
+// Completes `request` with what needs to know the users and the devices, and makes the partition;
+// with `wait`, when there is room for it.
 Outcome<PartitionInfo> create(Registry& registry, CreateRequest request, int device,
-                              std::optional<std::string_view> user);
+                              std::optional<std::string_view> user,
+                              const WaitOptions* wait = nullptr);
 
 // As Registry::resize(), with the numbers of a refusal.
 Outcome<PartitionInfo> resize(Registry& registry, std::string_view id, const MemoryAmount& memory,

@@ -147,6 +147,17 @@ CHRONOS_API int chronos_create(ChronosPartitionerHandle handle, int device, cons
                                const char* duration, const char* user, const char* name,
                                char** json);
 
+/* As chronos_create(), and more. `flags`: the sum of
+ *   CHRONOS_CREATE_HELD  the partition ends when the calling process ends, if not before
+ *   CHRONOS_CREATE_WAIT  waits in line for the memory, first come first served, at most `timeout`
+ * (as `duration`, and "0"; NULL: for ever) and until `cancel_fd` can be read (-1: there is none).
+ * Blocks the calling thread only; signals do not end it. Errors: as chronos_create(), NO_CAPACITY
+ * when the time is up or the device is too small, CANCELLED (nothing has been made). */
+enum { CHRONOS_CREATE_HELD = 1, CHRONOS_CREATE_WAIT = 2 };
+CHRONOS_API int chronos_create_with(ChronosPartitionerHandle handle, int device, const char* memory,
+                                    const char* duration, const char* user, const char* name,
+                                    int flags, const char* timeout, int cancel_fd, char** json);
+
 /* As chronos_release_partition(). `*json`: the partition as it ended; `json` may be NULL. */
 CHRONOS_API int chronos_release_json(ChronosPartitionerHandle handle, const char* id, char** json);
 
@@ -196,9 +207,12 @@ CHRONOS_API const char* chronos_last_error_json(void);
  * or a colon, which LD_PRELOAD cannot express). */
 CHRONOS_API int chronos_shim_path(char** path);
 
-/* What `chronos doctor --json` prints: {"schema_version", "healthy", "findings": [{"status", "topic",
- * "text", "remedy"}], ...}. Asks every driver and tries the ways into a program in child processes:
- * may take some seconds, at most about 25. Errors: NO_MEMORY. */
+/* The absolute path of the command `chronos`. Errors: SYSTEM (it is missing). */
+CHRONOS_API int chronos_command_path(char** path);
+
+/* What `chronos doctor --json` prints: {"schema_version", "healthy", "findings": [{"status",
+ * "topic", "text", "remedy"}], ...}. Asks every driver and tries the ways into a program in child
+ * processes: may take some seconds, at most about 25. Errors: NO_MEMORY. */
 CHRONOS_API int chronos_doctor_json(char** json);
 
 /* "1.2.3", for ever good. */

@@ -2,35 +2,47 @@
 
 Example::
 
-    import chronos
+    import chronos  # before anything that uses OpenCL
+    import pyopencl
 
-    with chronos.Partitioner().create(device=0, memory=0.5, duration="1h") as partition:
-        chronos.run(["python3", "train.py"], partition=partition)
+    with chronos.Partitioner().create(device=0, memory="1GiB", duration="1h"):
+        train()  # allocates at most 1 GiB
 
-Units: bytes, seconds, shares of a device in (0, 1], percent in 0..100. Every failure is a
-:class:`ChronosError`; a wrong type of argument is a TypeError.
+Importing this readies the shim for OpenCL in this interpreter and in its children; it acts once a
+partition applies. Units: bytes, seconds, shares of a device in (0, 1], percent in 0..100. Every
+failure is a :class:`ChronosError`; a wrong type of argument is a TypeError.
 """
 
-from .errors import (
-    Busy,
-    ChronosError,
-    ChronosWarning,
-    Damaged,
-    Expired,
-    InternalError,
-    InUse,
-    InvalidRequest,
-    LibraryNotFound,
-    NameInUse,
-    NoDevice,
-    NoRoom,
-    NotEnoughMemory,
-    PartitionNotFound,
-    PermissionDenied,
-    SystemFailure,
-)
-from .partitioner import DeviceStats, Partition, PartitionInfo, Partitioner
-from .run import environment, run
+from . import _layer
+
+TYPE_CHECKING = False  # typing's own would cost `import chronos` more than all else
+if TYPE_CHECKING:
+    from typing import Any, List
+
+    from ._doctor import doctor
+    from ._expiring import ExpiryNotice
+    from ._programs import environment, popen, run
+    from ._records import DeviceStats, PartitionInfo, Usage
+    from .errors import (
+        Busy,
+        ChronosError,
+        ChronosWarning,
+        Damaged,
+        Expired,
+        InternalError,
+        InUse,
+        InvalidRequest,
+        LibraryNotFound,
+        NameInUse,
+        NoDevice,
+        NoRoom,
+        NotEnoughMemory,
+        PartitionNotFound,
+        PermissionDenied,
+        SystemFailure,
+    )
+    from .partition import Partition
+    from .partitioner import Partitioner
 
 __version__ = "0.1.0"
 
@@ -41,6 +53,7 @@ __all__ = [
     "Damaged",
     "DeviceStats",
     "Expired",
+    "ExpiryNotice",
     "InUse",
     "InternalError",
     "InvalidRequest",
@@ -55,6 +68,38 @@ __all__ = [
     "Partitioner",
     "PermissionDenied",
     "SystemFailure",
+    "Usage",
+    "doctor",
     "environment",
+    "popen",
     "run",
 ]
+
+_MODULES = {
+    "doctor": "_doctor",
+    "ExpiryNotice": "_expiring",
+    "environment": "_programs",
+    "popen": "_programs",
+    "run": "_programs",
+    "DeviceStats": "_records",
+    "PartitionInfo": "_records",
+    "Usage": "_records",
+    "Partition": "partition",
+    "Partitioner": "partitioner",
+}
+
+_layer.ready()
+
+
+def __getattr__(name: str) -> "Any":
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    value = getattr(importlib.import_module("." + _MODULES.get(name, "errors"), __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> "List[str]":
+    return sorted({*globals(), *__all__})

@@ -6,9 +6,10 @@ InvalidRequest. All else is for libchronos to judge.
 
 from __future__ import annotations
 
+import datetime
 import math
 import numbers
-from datetime import timedelta
+import re
 from decimal import Decimal
 from typing import Optional, SupportsFloat, Union
 
@@ -19,16 +20,19 @@ __all__ = [
     "Duration",
     "Memory",
     "device_number",
+    "duration_seconds",
     "duration_text",
+    "flag",
     "memory_text",
     "optional_bytes",
     "text_bytes",
+    "timeout_text",
 ]
 
 #: A share of a device (0.5; ``"50%"``) or a size (bytes as int; ``"4GiB"``).
 Memory = Union[float, int, str]
 #: Seconds, a ``timedelta``, or text such as ``"90s"``, ``"1h30m"``, ``"8h"``, ``"2d"``.
-Duration = Union[float, int, str, timedelta]
+Duration = Union[float, int, str, datetime.timedelta]
 
 _LARGEST_SHARE_LIKE_INT = 100
 
@@ -72,18 +76,54 @@ def memory_text(memory: object) -> str:
     return number_text("memory", memory)
 
 
-def duration_text(duration: object) -> str:
+def duration_text(duration: object, what: str = "duration") -> str:
     if isinstance(duration, str):
         return duration
-    if isinstance(duration, timedelta):
-        return number_text("duration", duration.total_seconds())
     if not _is_real(duration):
+        if isinstance(duration, datetime.timedelta):
+            return number_text(what, duration.total_seconds())
         raise TypeError(
-            f"duration must be seconds, a timedelta or text ('1h30m'), "
+            f"{what} must be seconds, a timedelta or text ('1h30m'), "
             f"not {type(duration).__name__}"
         )
     assert isinstance(duration, numbers.Real)
-    return number_text("duration", duration)
+    return number_text(what, duration)
+
+
+def timeout_text(wait: object) -> Optional[str]:
+    """How long to wait at most, for libchronos; None: for ever. `wait` is not False."""
+    if wait is True:
+        return None
+    text = duration_text(wait, "wait")
+    if not isinstance(wait, str) and float(text) == 0:
+        return "0"
+    return text
+
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+
+
+def duration_seconds(duration: object, what: str) -> float:
+    """`duration` as a number; 0 is one too. Raises InvalidRequest, TypeError."""
+    text = duration_text(duration, what).strip()
+    try:
+        seconds = float(text)
+    except ValueError:
+        if not re.fullmatch(r"(\d+(\.\d+)?[wdhms])+", text):
+            raise InvalidRequest(
+                f"invalid {what} {text!r:.60}", "say seconds, or 90s, 5m, 1h30m"
+            ) from None
+        parts = re.findall(r"([\d.]+)([wdhms])", text)
+        seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
+    if not 0 <= seconds < math.inf:
+        raise InvalidRequest(f"invalid {what} {text!r:.60}: 0 seconds or more")
+    return seconds
+
+
+def flag(what: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"{what} must be True or False, not {type(value).__name__}")
+    return value
 
 
 def optional_bytes(what: str, text: Optional[str]) -> Optional[bytes]:

@@ -125,7 +125,8 @@ class LibraryNotFound(ChronosError):
 
 
 class ChronosWarning(UserWarning):
-    """Something was left out: a damaged state file of yours, a driver that does not answer."""
+    """Something does not do what one may expect: OpenCL was started before chronos was imported, a
+    damaged state file of yours was left out, a driver does not answer."""
 
 
 # The values of chronos.h.

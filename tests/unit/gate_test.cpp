@@ -128,3 +128,35 @@ TEST_CASE("what a driver gives beyond the largest device is taken back", "[gate]
   give_back(take_pointer(&stand_in).receipt);
   CHECK(partition->used() == 0);
 }
+
+TEST_CASE("partitions that are over and empty give their numbers back", "[gate]") {
+  TempState state;
+  auto registry = Registry::open();
+  std::vector<std::unique_ptr<Attachment>> attachments;
+  const Assignment* kept = nullptr;
+  Receipt held;
+  for (std::size_t i = 0; i < kMaxAssignments + 44; ++i) {
+    attachments.push_back(partition_of(4 * kMiB));
+    Attachment* attachment = attachments.back().get();
+    const Assignment& assignment = assignment_for({attachment}, nullptr);
+    REQUIRE(assignment.why == nullptr);
+    const Receipt receipt = reserve(assignment, kMiB);
+    REQUIRE(receipt.is_charged());
+    CHECK_FALSE(attachment->retire_if_over());  // it goes on
+    REQUIRE(registry->release(token_text(attachment->grant().token).insert(0, "@")));
+    CHECK_FALSE(attachment->retire_if_over());  // it holds something
+    if (i == 3) {
+      kept = &assignment;
+      held = receipt;
+      continue;
+    }
+    give_back(receipt);
+    REQUIRE(attachment->retire_if_over());
+    CHECK_FALSE(reserve(assignment, kMiB).is_charged());  // a thread that has it in its hand
+    free_assignments_of(attachment);
+  }
+  CHECK(attachments[3]->used() == kMiB);
+  CHECK(&assignment_for({attachments[3].get()}, nullptr) == kept);
+  give_back(held);
+  CHECK(attachments[3]->used() == 0);
+}

@@ -159,6 +159,42 @@ TEST_CASE("partitions are extended and resized") {
         Approx(2 * error["available_bytes"].get<double>()).margin(4));
 }
 
+TEST_CASE("a request waits for its time, for room, or until it is cancelled") {
+  Machine machine;
+  REQUIRE(machine.create("0.75", "most") == CHRONOS_OK);
+  auto wait = [&](const char* timeout, int cancel_fd, int flags = CHRONOS_CREATE_WAIT) {
+    char* json = nullptr;
+    const int code = chronos_create_with(machine.handle, 0, "0.5", "1h", nullptr, nullptr, flags,
+                                         timeout, cancel_fd, &json);
+    CHECK((json != nullptr) == (code == CHRONOS_OK));
+    chronos_free(json);
+    return code;
+  };
+  CHECK(wait("0", -1) == CHRONOS_ERROR_NO_CAPACITY);
+  CHECK(Json::parse(chronos_last_error_json())["asked_bytes"] > 0);
+  CHECK(wait("0.01", -1) == CHRONOS_ERROR_NO_CAPACITY);
+  CHECK(wait("soon", -1) == CHRONOS_ERROR_INVALID);
+  CHECK(wait(nullptr, 9999) == CHRONOS_ERROR_INVALID);
+  CHECK(wait(nullptr, -1, 4) == CHRONOS_ERROR_INVALID);
+  CHECK(wait(nullptr, -1, 0) == CHRONOS_ERROR_NO_CAPACITY);
+
+  std::array<int, 2> ends{};
+  REQUIRE(pipe(ends.data()) == 0);
+  std::atomic<int> code{CHRONOS_OK};
+  std::thread cancelled([&] { code = wait(nullptr, ends[0]); });
+  REQUIRE(write(ends[1], "x", 1) == 1);
+  cancelled.join();
+  CHECK(code == CHRONOS_ERROR_CANCELLED);
+  close(ends[0]);
+  close(ends[1]);
+
+  std::thread patient([&] { code = wait(nullptr, -1, CHRONOS_CREATE_WAIT | CHRONOS_CREATE_HELD); });
+  REQUIRE(chronos_release_partition(machine.handle, "most") == CHRONOS_OK);
+  patient.join();
+  CHECK(code == CHRONOS_OK);
+  CHECK(machine.list()["partitions"].size() == 1);
+}
+
 TEST_CASE("the caller's own partitions are its scope") {
   Machine machine;
   char* json = nullptr;

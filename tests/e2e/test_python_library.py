@@ -1,0 +1,109 @@
+"""The Python package: what `import chronos` costs, and installations that are not whole."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from python_package import BUILD, ROOT, flat_installation, python, state_dir  # noqa: F401
+
+CALL = """
+import chronos
+try:
+    chronos.Partitioner()
+except chronos.LibraryNotFound as error:
+    print(error)
+"""
+
+
+def library_of(tmp_path, source):
+    path = tmp_path / "libchronos.so"
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", str(path), "-x", "c", "-"], input=source,
+                   text=True, check=True)
+    return path
+
+
+def said(library, code=CALL):
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "python"), "CHRONOS_LIBRARY": str(library)}
+    env.pop("OPENCL_LAYERS", None)  # of the tests themselves
+    return subprocess.run([sys.executable, "-W", "error", "-c", code], env=env, check=True,
+                          stdout=subprocess.PIPE, text=True, timeout=60).stdout
+
+
+@pytest.mark.parametrize("source, why", [
+    ('const char* chronos_version(void) { return "0.0.9"; }',
+     "is version 0.0.9, and 0.1 or later is needed"),
+    ('const char* chronos_version(void) { return "one"; }', "is version one, and 0.1"),
+    ('const char* chronos_version(void) { return "0.1.0"; }', "undefined symbol: chronos_"),
+    ("int other;", "is not a libchronos.so"),
+])
+def test_a_library_that_does_not_fit(tmp_path, source, why):
+    words = said(library_of(tmp_path, source))
+    assert words.startswith("Could not find Chronos library: ")
+    assert why in words
+    assert "set CHRONOS_LIBRARY to libchronos.so" in words
+
+
+@pytest.mark.parametrize("damage", [lambda data: b"", lambda data: data[:100],
+                                    lambda data: data[:len(data) // 8], lambda data: b"#!/bin/sh"])
+def test_a_library_that_is_damaged(tmp_path, damage):
+    path = tmp_path / "libchronos.so"
+    path.write_bytes(damage((BUILD / "lib" / "libchronos.so").read_bytes()))
+    assert said(path).startswith("Could not find Chronos library: ")
+
+
+def test_importing_needs_no_library():
+    code = "import chronos, os; print(chronos.Partitioner, os.environ.get('OPENCL_LAYERS'))"
+    assert said("/nosuch.so", code) == "<class 'chronos.partitioner.Partitioner'> None\n"
+
+
+def test_without_a_shim_a_partition_cannot_be_entered(tmp_path, state_dir):
+    library = flat_installation(tmp_path)
+    (tmp_path / "chronos" / "libchronos_shim.so").unlink()
+    code = """
+import chronos
+try:
+    with chronos.Partitioner().create(0, 0.5, 60):
+        print("inside")
+except chronos.SystemFailure as error:
+    print(error.message, chronos.Partitioner().list())
+"""
+    assert said(library, code) == "libchronos_shim.so is missing from this installation []\n"
+
+
+def test_importing_is_cheap():
+    """`import chronos` takes a millisecond or two, because it brings next to nothing along."""
+    code = """
+import sys
+before = set(sys.modules)
+import chronos
+print(*sorted(set(sys.modules) - before))
+from chronos import Partitioner
+print(*sorted(set(sys.modules) - before))
+"""
+    first, second = python(code).splitlines()
+    brought = {name for name in first.split() if not name.startswith("chronos")}
+    assert brought <= {"threading", "_weakrefset", "itertools", "_collections", "__future__",
+                       "types", "warnings", "functools", "_functools", "reprlib", "collections",
+                       "keyword", "operator", "_operator", "_weakref", "heapq", "_heapq"}
+    heavy = {"asyncio", "subprocess", "multiprocessing", "json", "ctypes", "dataclasses", "inspect",
+             "pathlib", "socket", "logging"}
+    assert not heavy & set(second.split())
+
+
+def test_the_names_are_found_only_when_they_are_used():
+    code = """
+import chronos
+assert set(chronos.__all__) <= set(dir(chronos))
+for name in chronos.__all__:
+    assert getattr(chronos, name) is getattr(chronos, name)
+try:
+    chronos.nosuch
+except AttributeError as error:
+    print(error)
+from chronos import *
+print(Partitioner, run)
+"""
+    lines = python(code).splitlines()
+    assert lines[0] == "module 'chronos' has no attribute 'nosuch'"
+    assert lines[1].startswith("<class 'chronos.partitioner.Partitioner'> <function run")
