@@ -110,8 +110,12 @@ end_step() {  # TITLE LOG SECONDS START
   local why="status $status"
   ((status != 124 && status != 137)) || why="stopped: longer than $(fmt_seconds "$limit")"
   say "${red}FAILED${plain} $title ($why, after $(fmt_seconds $((SECONDS - start)))), the end of ${log#"$root"/}:"
-  # A compiler's first error may stand far above the end.
-  { grep -m 3 -E '(^|[ :])(fatal )?error: ' "$log" && echo ...; tail -n "${STEP_TAIL:-60}" "$log"; } | sed 's/^/   | /'
+  # A compiler's first error, and which tests failed, may stand far above the end.
+  {
+    grep -m 3 -E '(^|[ :])(fatal )?error: ' "$log" && echo ...
+    grep -m 12 -E '^(FAILED|ERROR|PROBLEM) |^E  ' "$log" && echo ...
+    tail -n 60 "$log"
+  } | sed 's/^/   | /'
   return "$status"
 }
 
