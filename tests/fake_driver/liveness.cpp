@@ -82,9 +82,7 @@ bool has_memory(pid_t pid) {
 
 }  // namespace
 
-std::uint64_t place_of(const void* address) {
-  return reinterpret_cast<std::uintptr_t>(address) >> 12 & 0xffff;
-}
+std::uint64_t place_of(std::uintptr_t address) { return address >> 12 & 0xffff; }
 
 std::uint64_t start_of(pid_t pid) {
   char path[64];
@@ -113,7 +111,7 @@ Liveness process_liveness(pid_t pid, const std::string& mapping_key, const Mark&
   for (std::size_t at = 0; (at = maps.find(mapping_key, at)) != std::string::npos; ++at) {
     const std::size_t line = maps.rfind('\n', at) + 1;  // npos + 1 is 0
     const auto start = std::strtoull(maps.c_str() + line, nullptr, 16);
-    if (place_of(reinterpret_cast<const void*>(start)) == mark.place) return Liveness::kAlive;
+    if (place_of(start) == mark.place) return Liveness::kAlive;
   }
   // A leader without threads of its own shows no mappings although the others live on.
   if (maps.empty() && has_memory(pid)) return Liveness::kUnknown;

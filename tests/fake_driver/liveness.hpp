@@ -20,7 +20,7 @@ struct Mark {
 std::uint64_t start_of(pid_t pid);
 
 // The page of `address`; the low 16 bits.
-std::uint64_t place_of(const void* address);
+std::uint64_t place_of(std::uintptr_t address);
 
 // For a process of the caller's own PID namespace. Dead: gone, or every thread of it has given up
 // its address space (an exiting or zombie process), or it has exec'd and so no longer maps

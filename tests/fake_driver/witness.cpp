@@ -219,7 +219,8 @@ bool Witness::open_lock_file() {
 bool Witness::register_process() {
   const auto pid = static_cast<std::uint64_t>(getpid());
   const std::uint64_t identity = pid | start_of(getpid()) << kPidBits |
-                                 place_of(mapped_) << (kPidBits + kStartBits) |
+                                 place_of(reinterpret_cast<std::uintptr_t>(mapped_))
+                                     << (kPidBits + kStartBits) |
                                  namespace_ << (64 - kNamespaceBits);
   reap_dead();
   for (int attempt = 0; attempt < 2; ++attempt) {

@@ -143,8 +143,8 @@ class Random {
 // Works on `lane` as the process of the entry `index`; never returns.
 [[noreturn]] void work(Board& board, std::size_t index, std::uint64_t lane, std::uint64_t seed);
 
-// Allocates `bytes` in one buffer on the device of that name, as it pleases the shim: 0, or 3 if it was
-// refused.
+// Allocates `bytes` in one buffer on the device of that name, as it pleases the shim: 0, or 3 if it
+// was refused.
 int fill(const char* bytes, const char* device);
 
 // Replaces the calling process by a worker that starts anew: `own_words` comes before the program

@@ -284,10 +284,7 @@ class Soak:
             held = self.witness.held(device)
             if held:
                 self.record.problem("leak", f"device {device}: the driver still holds {held} bytes")
-        self.chronos("release", "--all") if self.is_root else None
-        for person in self.people:
-            self.chronos("release", "--all", env=person.env, status=None, **person.identity) \
-                if not self.is_root else None
+        self.chronos("release", "--all", env=self.env if self.is_root else self.people[0].env)
         everybody = [(person.env, person.identity) for person in self.people]
         if self.is_root:
             everybody.append((self.env, {}))

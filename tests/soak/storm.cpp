@@ -21,6 +21,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <initializer_list>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -101,7 +102,8 @@ void Keeper::become(std::size_t index, std::uint64_t token, std::uint64_t lane, 
       name, sizeof name, "u%llul%llug%llu", static_cast<unsigned long long>(board_.header.user),
       static_cast<unsigned long long>(lane),
       static_cast<unsigned long long>(generation - (draw == 0 && generation > 1 ? 1 : 0)));
-  if (is_pocl) setenv("OCL_ICD_VENDORS", getenv("CHRONOS_SOAK_POCL"), 1);
+  const char* pocl = std::getenv("CHRONOS_SOAK_POCL");
+  if (is_pocl && pocl != nullptr) setenv("OCL_ICD_VENDORS", pocl, 1);
   if (kind == 2) {
     const char* words[] = {command.c_str(), "run", "--partition", name, "--", nullptr};
     exec_worker(board_, inner, inner_token, lane, seed, words);
@@ -264,11 +266,8 @@ void Keeper::sweep(std::uint64_t now) {
     if (pid_of(word) == 0) {
       // Its maker may have been killed before it made it. If not, it ends when it comes.
       const bool is_old = now > entry.claimed_at.load() + 10000 * kMillisecond;
-      if (open[lane] != 0 && !is_old) {
-        ++left[lane];
-      } else if (!entry.word.compare_exchange_strong(word, 0)) {
-        ++left[lane];
-      }
+      const bool may_come = open[lane] != 0 && !is_old;
+      if (may_come || !entry.word.compare_exchange_strong(word, 0)) ++left[lane];
       continue;
     }
     if (is_gone(pid_of(word))) {
@@ -343,6 +342,7 @@ void exec_worker(Board& board, std::size_t index, std::uint64_t token, std::uint
     words.push_back(std::to_string(value));
   }
   std::vector<char*> arguments;
+  arguments.reserve(words.size() + 1);
   for (std::string& word : words) arguments.push_back(word.data());
   arguments.push_back(nullptr);
   board.entries[index].call_started = 0;
