@@ -168,17 +168,17 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 @pytest.hookimpl(trylast=True, specname="pytest_runtest_setup")
-def _after_setup(item: pytest.Item) -> None:
+def pytest_chronos_after_setup(item: pytest.Item) -> None:
     _judge(item)
 
 
 @pytest.hookimpl(trylast=True, specname="pytest_runtest_call")
-def _after_call(item: pytest.Item) -> None:
+def pytest_chronos_after_call(item: pytest.Item) -> None:
     _judge(item)
 
 
 @pytest.hookimpl(trylast=True, specname="pytest_runtest_teardown")
-def _after_teardown(item: pytest.Item) -> None:
+def pytest_chronos_after_teardown(item: pytest.Item) -> None:
     _judge(item)
 
 
