@@ -9,6 +9,7 @@ import argparse
 import ast
 import html
 import inspect
+import os
 import shlex
 from types import CodeType
 from typing import TYPE_CHECKING, Any, List, NoReturn, Optional, Tuple
@@ -73,9 +74,9 @@ def unload(ipython: Any) -> None:
 
 def _shown(message: object) -> Exception:
     # What IPython shows as one line, without a traceback.
-    from IPython.core.error import UsageError
+    import importlib  # for type checkers where there is no IPython
 
-    error: Exception = UsageError(str(message))
+    error: Exception = importlib.import_module("IPython.core.error").UsageError(str(message))
     return error
 
 
@@ -149,13 +150,10 @@ class Entered:
 
 
 def _entered() -> Entered:
-    import os
+    from .partitioner import Partitioner
 
-    # Also what the kernel was started in.
-    infos = []
+    infos = []  # also what the kernel was started in
     for handle in filter(None, os.environ.get("CHRONOS_PARTITION", "").split(",")):
-        from .partitioner import Partitioner
-
         try:
             infos.append(Partitioner().find(handle))
         except PartitionNotFound:

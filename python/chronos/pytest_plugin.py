@@ -188,7 +188,8 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, Any, None]:
     from .errors import ChronosError
 
     rows = item.stash[_rows] = []
-    for limit, partition in reversed(item.stash.get(_held, [])):
+    held = item.stash.get(_held, [])
+    for limit, partition in reversed(held):
         try:
             usage = partition.usage()
             rows.append(
@@ -303,10 +304,10 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         if usage is None:
             terminalreporter.line(f"partition {whole_run.partition_id} of the run has ended early")
         else:
-            figures = (usage.peak_bytes, usage.limit_bytes)
             lines.append(
                 (
-                    *map(size_text, figures),
+                    size_text(usage.peak_bytes),
+                    size_text(usage.limit_bytes),
                     str(usage.refusals),
                     str(whole_run.device),
                     "(the whole run)",

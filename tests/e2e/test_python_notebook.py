@@ -62,7 +62,7 @@ CELLS = [
     "kept = make(48)\n"
     "usage = get_ipython().run_line_magic('partition', '')\n"
     "usage",
-    "kept.release(); %partition",
+    "kept.release()\n%partition",
     "print(usage._repr_html_())",
     "%%partition --memory 64MiB\nx = 6\n\ndef f():\n    return make(65)\n\nf()\nx = 7",
     "x",
@@ -114,7 +114,7 @@ def test_cells_of_ipython(pocl):
     assert "MEM_OBJECT_ALLOCATION_FAILURE" in failed and "return make(65)" in failed
     assert "_notebook.py" not in failed and "chronos/" not in failed
     assert good()[1] == "6", "the cell ended where it failed"
-    assert good() == ("", "42") or True
+    assert good()[0] == "", "a semicolon keeps the value from being shown"
     printed, value = good()
     assert value == "5" and "CPU times" in printed + value or "Wall time" in printed
     assert "no `await`" in one_line()
@@ -242,7 +242,7 @@ def test_a_kernel_and_its_restart(pocl):
     status, outputs = json.loads(too_much)
     assert status == "error" and len("".join(outputs).strip().splitlines()) == 1, outputs
     assert json.loads(draining) == [["mine", 48]], "`kept` is still alive in the kernel"
-    assert json.loads(stuck)[0][0] == "mine" or json.loads(stuck)[0][0] == "stuck"
+    assert json.loads(stuck) == [["stuck", 0]]
     assert after == "[] True"
     status, outputs = json.loads(last)
     assert status == "ok" and outputs[-1]["text/plain"] == "65"

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from inside import variables
-from support import PATIENCE, PYTHON, built, poll
+from support import FULL, PATIENCE, PYTHON, ROOT, built, poll
 from support import pocl  # noqa: F401
 
 pytestmark = built
@@ -209,7 +209,10 @@ def test_a_marker_counts_before_the_run():
 """
 
 
-@pytest.mark.parametrize("options", [(), ("-p", "xdist.plugin", "-n", "2")], ids=["one", "workers"])
+@pytest.mark.parametrize("options", [
+    pytest.param((), id="one", marks=pytest.mark.skipif(not FULL, reason="the other says more")),
+    pytest.param(("-p", "xdist.plugin", "-n", "2"), id="workers"),
+])
 def test_the_whole_run_in_one_partition(pocl, options):
     env = {"TEST_FOLDER": str(pocl.folder), "TEST_OPTIONS": " ".join(options)}
     done = run_pytest(pocl, WHOLE, "--gpu-memory", "100MiB", *options, env=env)
@@ -269,6 +272,5 @@ def test_where_it_is_not_used_it_does_nothing(pocl):
 
 
 def test_the_package_registers_it():
-    from support import ROOT
     text = (ROOT / "python" / "pyproject.toml").read_text(encoding="utf-8")
     assert '[project.entry-points.pytest11]\nchronos = "chronos.pytest_plugin"\n' in text
