@@ -25,6 +25,8 @@ __all__ = ["info_html", "load", "partition_html", "unload"]
 
 _MAGIC = "partition"
 _USAGE = "%%partition [--memory 0.5] [--duration 1h] [--device 0] [--name NAME]"
+# What IPython.core.magic.output_can_be_silenced sets, in IPython 8.5 and later.
+_SILENCED_BY_SEMICOLON = "_ipython_magic_output_can_be_silenced"
 
 
 class _Usage(Exception):
@@ -62,6 +64,7 @@ def load(ipython: Any) -> None:
         f"Runs the cell in a partition of GPU memory, which ends with it::\n\n  {_USAGE}"
     )
     line_magic.__doc__ = "The partitions that this interpreter is in, the innermost first."
+    setattr(cell_magic, _SILENCED_BY_SEMICOLON, True)
     ipython.register_magic_function(cell_magic, "cell", _MAGIC)
     ipython.register_magic_function(line_magic, "line", _MAGIC)
 
