@@ -55,6 +55,7 @@ _Row = Tuple[str, int, int, int, int]  # test, device, and in bytes peak and lim
 
 _held: pytest.StashKey[List[_Held]] = pytest.StashKey()
 _judged: pytest.StashKey[Dict[int, int]] = pytest.StashKey()  # refusals told already, by device
+_GONE = -1
 _rows: pytest.StashKey[List[_Row]] = pytest.StashKey()
 _whole_run: pytest.StashKey["Partition"] = pytest.StashKey()
 _whole_run_usage: pytest.StashKey["Usage"] = pytest.StashKey()
@@ -161,10 +162,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     try:
         for limit in _limits(item):
             held.append(_Held(limit, _entered(limit)))
-    except NoDevice as error:
-        pytest.skip(f"gpu_memory: {error}")
+        return
     except (ChronosError, TypeError) as error:
-        pytest.fail(f"gpu_memory: {error}", pytrace=False)
+        problem, skip = f"gpu_memory: {error}", isinstance(error, NoDevice)
+    # Out here, so that pytest does not show the error twice.
+    if skip:
+        pytest.skip(problem)
+    pytest.fail(problem, pytrace=False)
 
 
 @pytest.hookimpl(trylast=True, specname="pytest_runtest_setup")
@@ -226,9 +230,12 @@ def _over(item: pytest.Item) -> List[Tuple[bool, str]]:
 
     judged, found = item.stash[_judged], []
     for limit, partition in item.stash.get(_held, []):
+        if judged.get(limit.device) == _GONE:
+            continue
         try:
             usage = partition.usage()
         except ChronosError as error:
+            judged[limit.device] = _GONE
             found.append((False, f"gpu_memory: the partition is gone: {error}"))
             continue
         new = usage.refusals - judged.get(limit.device, 0)

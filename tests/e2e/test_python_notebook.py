@@ -160,7 +160,8 @@ def test_the_rich_display(pocl):
     assert "<script>" not in odd and "&lt;script&gt;" in odd and "<b>&lt;b&gt;&amp;</b>" in odd
     assert "width:100.0%" in odd and "3 refused" in odd
     assert ended == "<div><b>a.b-c</b>: ended</div>"
-    assert sizes == "['0 bytes', '1023 bytes', '1 KiB', '1.50 KiB', '64 MiB', '9.60 GiB', '3072 TiB']"
+    assert sizes == ("['0 bytes', '1023 bytes', '1 KiB', '1.50 KiB', '64 MiB', '9.60 GiB', "
+                     "'3072 TiB']")
     assert times == ("['0 s', '59 s', '1 min', '59 min', '1 h 00 min', '2 h 05 min', '1 d 0 h', "
                      "'1 d 1 h']")
 

@@ -6,8 +6,8 @@ import re
 import pytest
 
 from inside import variables
-from support import FULL, PATIENCE, PYTHON, ROOT, built, poll
-from support import pocl  # noqa: F401
+from support import GIB, PATIENCE, PYTHON, ROOT, built, poll
+from support import fake_box, pocl  # noqa: F401
 
 pytestmark = built
 
@@ -30,8 +30,8 @@ def run_pytest(box, tests, *options, env=(), start=False, **files):
     (folder / "test_it.py").write_text(tests, encoding="utf-8")
     for name, text in files.items():
         (folder / f"{name}.py").write_text(text, encoding="utf-8")
-    more = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": "", "PYTHONDONTWRITEBYTECODE": "1",
-            "COLUMNS": "200", **dict(env)}
+    more = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": "", "COLUMNS": "200",
+            "PYTHONDONTWRITEBYTECODE": "1", **dict(env)}
     command = [PYTHON, "-m", "pytest", "-p", "no:cacheprovider", "-p", "chronos.pytest_plugin",
                "-q", "-rA", "--strict-markers", *options]
     if start:
@@ -83,9 +83,9 @@ def test_raises():
     kept = make(48)
     make(65)
 
+@pytest.mark.gpu_memory("100%")
 def test_all_of_it_is_free_after_a_failure():
-    # what the test above left in its variables has gone
-    make(64).release()
+    make(65).release()  # what the test above left in its variables has gone
 
 @pytest.mark.gpu_memory("32MiB", may_exceed=True)
 def test_may():
@@ -163,6 +163,7 @@ def test_marked_tests_are_held_to_their_partitions(pocl):
     assert "MEM_OBJECT_ALLOCATION_FAILURE" in own and "- GPU memory -" in own
     assert re.search(r"refused on device 0: asked for 64MiB, limit 64 MiB, peak 48 MiB, now 48 MiB",
                      own)
+    assert "at teardown of test_release_of_a_partition_that_ended" not in out, "said twice"
     for text in ("gpu_memory: invalid memory 'nonsense'",
                  "gpu_memory: gpu_memory() got an unexpected keyword argument 'devcie'",
                  "gpu_memory: device must be int, not str",
@@ -171,12 +172,44 @@ def test_marked_tests_are_held_to_their_partitions(pocl):
         assert text in out, out
     assert re.search(r"^SKIPPED \[1\] .*: gpu_memory: .*device 7", out, re.M), out
     assert "chronos/pytest_plugin.py\", line" not in out and "Traceback" not in out
+    assert "During handling" not in out
     figures = rows(done)
     assert figures["test_fits"] == ("56 MiB", "64 MiB", "0")
     assert figures["test_swallows"][:2] == ("16 MiB", "64 MiB")
     assert int(figures["test_may"][2]) > 0 and figures["test_may"][1] == "32 MiB"
     assert "test_skipped" not in figures and "test_bad_size" not in figures
     assert pocl.partitions() == {}
+
+
+DEVICES = """
+import os, pytest, chronos
+@pytest.mark.gpu_memory("1MiB", device=1)
+@pytest.mark.gpu_memory("2MiB", device=0)
+class TestIt:
+    @pytest.mark.gpu_memory("3MiB", device=0, wait="1m", duration="90s")
+    def test_two(self):
+        found = [chronos.Partitioner().find(handle)
+                 for handle in os.environ["CHRONOS_PARTITION"].split(",")]
+        assert {p.device: (p.limit_bytes >> 20, p.duration) for p in found} == {
+            0: (3, 90), 1: (1, 3600)}
+
+@pytest.mark.gpu_memory("1MiB", device=0)
+@pytest.mark.gpu_memory("900%", device=1)
+def test_the_second_fails():
+    pass
+
+def test_nothing_is_left():
+    assert "CHRONOS_PARTITION" not in os.environ and not chronos.Partitioner().list()
+"""
+
+
+def test_a_test_on_two_devices(fake_box):
+    box = fake_box(devices=[{"memory_bytes": GIB, "uuid": "1" * 32},
+                            {"memory_bytes": GIB, "uuid": "2" * 32}])
+    done = run_pytest(box, DEVICES)
+    assert "2 passed, 1 error" in done.stdout, done.stdout
+    assert {figures[1] for figures in re.findall(r"^ *(\d+ \S+)  +(\d+ \S+)  +0 .*test_two$",
+                                                 done.stdout, re.M)} == {"1 MiB", "3 MiB"}
 
 
 WHOLE = """
@@ -209,10 +242,7 @@ def test_a_marker_counts_before_the_run():
 """
 
 
-@pytest.mark.parametrize("options", [
-    pytest.param((), id="one", marks=pytest.mark.skipif(not FULL, reason="the other says more")),
-    pytest.param(("-p", "xdist.plugin", "-n", "2"), id="workers"),
-])
+@pytest.mark.parametrize("options", [(), ("-p", "xdist.plugin", "-n", "2")], ids=["one", "workers"])
 def test_the_whole_run_in_one_partition(pocl, options):
     env = {"TEST_FOLDER": str(pocl.folder), "TEST_OPTIONS": " ".join(options)}
     done = run_pytest(pocl, WHOLE, "--gpu-memory", "100MiB", *options, env=env)
