@@ -15,8 +15,7 @@ from __future__ import annotations
 
 import gc
 import sys
-import traceback
-from typing import TYPE_CHECKING, Any, Dict, Generator, List, NamedTuple, Optional, Tuple, Union
+from typing import TYPE_CHECKING, Any, Dict, Generator, List, NamedTuple, Tuple, Union
 
 import pytest
 
@@ -276,10 +275,10 @@ def _entered(limit: _Limit) -> "Partition":
     try:
         partition = make()
     except NotEnoughMemory:
-        # What the last test that failed had in its variables is kept alive for a debugger.
-        last: Optional[Any] = getattr(sys, "last_traceback", None)
-        if last is not None:
-            traceback.clear_frames(last)
+        # What the last test that failed had in its variables is kept alive for a debugger, until
+        # pytest calls the next one; that is dropped a little earlier here.
+        for name in ("last_type", "last_value", "last_traceback", "last_exc"):
+            vars(sys).pop(name, None)
         gc.collect()
         partition = make()
     try:
