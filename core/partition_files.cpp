@@ -120,6 +120,9 @@ std::optional<FileName> FileName::parse(std::string_view text) {
   FileName name;
   auto [end, error] = std::from_chars(text.data(), text.data() + dot, name.uid);
   if (error != std::errc{} || end != text.data() + dot) return std::nullopt;
+  // With zeros in front, anybody could give a second name to a file of somebody else's, which would
+  // count twice.
+  if (dot > 1 && text.front() == '0') return std::nullopt;
   text.remove_prefix(dot + 1);
   if (!parse_token(text.substr(0, 2 * name.token.size()), name.token)) return std::nullopt;
   text.remove_prefix(2 * name.token.size());
