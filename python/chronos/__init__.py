@@ -91,6 +91,20 @@ _MODULES = {
 _layer.ready()
 
 
+def load_ipython_extension(ipython: "Any") -> None:
+    """For ``%load_ext chronos``: the magics ``%%partition`` and ``%partition``."""
+    from ._notebook import load
+
+    load(ipython)
+
+
+def unload_ipython_extension(ipython: "Any") -> None:
+    """For ``%unload_ext chronos``."""
+    from ._notebook import unload
+
+    unload(ipython)
+
+
 def __getattr__(name: str) -> "Any":
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -338,6 +338,11 @@ class Partition:
             f"for {self.duration} s>"
         )
 
+    def _repr_html_(self) -> Optional[str]:
+        from ._notebook import partition_html
+
+        return partition_html(self)
+
 
 def extended(partition_id: str, duration: Duration) -> PartitionInfo:
     answer = _library.load().call(
