@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from people import make_user, unmake_user
-from support import BUILD, FULL, GIB, LIBRARY, MIB, PYTHON, ROOT, built, poll
+from support import BUILD, FULL, GIB, MIB, PYTHON, ROOT, built, poll
 from support import box, fake_box  # noqa: F401
 
 pytestmark = built
@@ -22,7 +22,8 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="root makes partitions
 
 
 def variables(box, **more):
-    return {**box.env, "PYTHONPATH": str(ROOT / "python"), "CHRONOS_LIBRARY": str(LIBRARY), **more}
+    return {**box.env, "PYTHONPATH": str(ROOT / "python"), "CHRONOS_LIBRARY": str(BUILD / "lib" / "libchronos.so"),
+            **more}
 
 
 def partitions(box):
@@ -42,7 +43,8 @@ def test_classroom(fake_box):
                             {"name": "B", "memory_bytes": 10 * GIB}])
     done = ran(box, PYTHON, EXAMPLES / "classroom.py", "nobody", "daemon", "nosuch-student", "bin",
                "--memory", "0.6")
-    assert done.returncode == 1
+    assert done.returncode == 1, done.stderr
+    assert done.stdout, done.stderr
     assert done.stdout == ("nobody: partition_0001 on device 0, 6144 MiB\n"
                            "daemon: partition_0002 on device 1, 6144 MiB\n")
     unknown, full = done.stderr.splitlines()
@@ -161,6 +163,7 @@ def test_jupyterhub(box, tmp_path):
     homes = tmp_path / "homes"
     homes.mkdir()
     homes.chmod(0o1777)
+    box.state.mkdir()
     box.state.chmod(0o1777)
     users = [make_user("alice"), make_user("bob")]
     hub = None
@@ -180,7 +183,7 @@ def test_jupyterhub(box, tmp_path):
         for user in users:
             entry = made[user.pw_name]
             held = [env for env in environments(user.pw_uid)
-                    if env.get("CHRONOS_PARTITION", "").startswith(entry["id"] + "@")
+                    if env.get("CHRONOS_PARTITION", "").startswith(entry["partition_id"] + "@")
                     and "libchronos_shim.so" in env.get("LD_PRELOAD", "")]
             assert held, (entry, environments(user.pw_uid), hub.log.read_text())
             assert entry["memory_fraction"] == pytest.approx(0.2, abs=0.001)
