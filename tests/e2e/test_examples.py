@@ -22,8 +22,8 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="root makes partitions
 
 
 def variables(box, **more):
-    return {**box.env, "PYTHONPATH": str(ROOT / "python"), "CHRONOS_LIBRARY": str(BUILD / "lib" / "libchronos.so"),
-            **more}
+    return {**box.env, "PYTHONPATH": str(ROOT / "python"),
+            "CHRONOS_LIBRARY": str(BUILD / "lib" / "libchronos.so"), **more}
 
 
 def partitions(box):
@@ -89,7 +89,7 @@ c.Spawner.environment = {environment!r}
 class Hub:
     """A JupyterHub that has loaded the example."""
 
-    def __init__(self, box, folder, homes):
+    def __init__(self, box, folder):
         import socket
 
         sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
@@ -103,7 +103,6 @@ class Hub:
             env.pop(name, None)
         environment = {name: value for name, value in env.items()
                        if name in own or "FAKE" in name}
-        environment["HOME"] = str(homes)
         (folder / "config.py").write_text(CONFIG.format(
             example=str(EXAMPLES / "jupyterhub_config.py"), port=port, hub=hub, api=api,
             proxy=str(HUB / "configurable-http-proxy"), token=self.token,
@@ -160,17 +159,17 @@ def test_jupyterhub(box, tmp_path):
     for folder in (tmp_path, *tmp_path.parents):
         if folder.is_relative_to("/tmp") and folder != Path("/tmp"):
             folder.chmod(0o755)
-    homes = tmp_path / "homes"
-    homes.mkdir()
-    homes.chmod(0o1777)
     box.state.mkdir()
     box.state.chmod(0o1777)
     users = [make_user("alice"), make_user("bob")]
     hub = None
     try:
         for user in users:  # the Hub starts a server in its user's home
-            subprocess.run(["usermod", "-d", str(homes), user.pw_name], check=True)
-        hub = Hub(box, tmp_path, homes)
+            home = tmp_path / user.pw_name
+            home.mkdir()
+            os.chown(home, user.pw_uid, user.pw_gid)
+            subprocess.run(["usermod", "-d", str(home), user.pw_name], check=True)
+        hub = Hub(box, tmp_path)
         poll("the Hub", hub.up, 240)
         for user in users:
             hub.ask(f"/users/{user.pw_name}", "POST")

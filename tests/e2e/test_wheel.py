@@ -77,6 +77,17 @@ def test_the_wheels_parts_find_each_other(box, flat):
     session(box, PYTHON, package, environment(box, PYTHONPATH=str(site)))
 
 
+# Hands over to an interpreter that tells what it got.
+HANDS_OVER = f"""
+import sys
+from chronos import __main__, _library
+_library.load().command_path = lambda: {PYTHON!r}
+tell = "import os; print(os.getpid(), os.environ.get('OPENCL_LAYERS'))"
+sys.argv = ["chronos", "-c", tell]
+__main__.main()
+"""
+
+
 def test_the_command_is_as_if_started_without_python(box, flat):
     """Statuses, arguments, environment, process and signals are the command's own."""
     site, package = flat
@@ -84,10 +95,7 @@ def test_the_command_is_as_if_started_without_python(box, flat):
     assert called([PYTHON, "-m", "chronos", "nosuch"], env) == called([box.command, "nosuch"], env)
     for layers in (None, "/some/layer.so"):
         given = env if layers is None else {**env, "OPENCL_LAYERS": layers}
-        code = f"from chronos import __main__ as m, _library as l\nl.load().command_path = lambda: {PYTHON!r}\n" \
-               "import sys; sys.argv = ['x', '-c', 'import os, signal; print(os.getpid(), " \
-               "os.environ.get(\"OPENCL_LAYERS\"))']\nm.main()"
-        program = subprocess.Popen([PYTHON, "-c", code], env=given, text=True, cwd="/",
+        program = subprocess.Popen([PYTHON, "-c", HANDS_OVER], env=given, text=True, cwd="/",
                                    stdout=subprocess.PIPE)
         assert program.communicate(timeout=60)[0] == f"{program.pid} {layers}\n"
     (package / "chronos").unlink()
