@@ -31,9 +31,10 @@ Result<Device> device_by_number(const Registry& registry, int number) {
   return device;
 }
 
-void use_current_numbers(const StateDir& state, std::vector<PartitionInfo>& partitions) {
+void use_current_numbers(const Registry& registry, std::vector<PartitionInfo>& partitions) {
   if (partitions.empty()) return;
-  auto stored = InventoryStore(state, find_drivers().key).read([](const auto&) { return true; });
+  const InventoryStore store(registry.state(), find_drivers().key);
+  auto stored = store.read([](const auto&) { return true; }, registry.inventories());
   if (!stored) return;
   const std::vector<Device>& devices = stored->inventory.devices;
   for (PartitionInfo& partition : partitions) {

@@ -18,6 +18,6 @@ Result<Device> device_by_number(const Registry& registry, int number);
 
 // Partitions record the number that their device had for their creator. Replaces it by today's,
 // where the remembered inventory knows the device: starts no driver and needs no OpenCL.
-void use_current_numbers(const StateDir& state, std::vector<PartitionInfo>& partitions);
+void use_current_numbers(const Registry& registry, std::vector<PartitionInfo>& partitions);
 
 }  // namespace chronos::cli

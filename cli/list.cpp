@@ -28,6 +28,7 @@ std::string holders(const PartitionInfo& partition) {
 
 std::string list_text(const std::vector<PartitionInfo>& partitions, const Screen& screen) {
   if (partitions.empty()) return "No active partitions\n";
+  UserNames users;
   std::string out = "Active partitions:\n-----------------\n";
   for (const PartitionInfo& partition : partitions) {
     out += fmt::format(
@@ -39,7 +40,7 @@ std::string list_text(const std::vector<PartitionInfo>& partitions, const Screen
         "  Memory usage: {} MB of {} MB\n",
         styled(screen, Style::kBold, printable(partition.id)), partition.device_index,
         printable(partition.device_name), format_percent(partition.fraction),
-        partition.remaining_ns / kNanosPerSecond, printable(user_name(partition.owner)),
+        partition.remaining_ns / kNanosPerSecond, printable(users.of(partition.owner)),
         partition.pid, legacy_megabytes(partition.used_bytes),
         legacy_megabytes(partition.limit_bytes));
     if (partition.state == PartitionState::kDraining) {
@@ -59,6 +60,7 @@ std::string list_text(const std::vector<PartitionInfo>& partitions, const Screen
 std::string list_table(const std::vector<PartitionInfo>& partitions, const Screen& screen) {
   if (partitions.empty()) return "No active partitions\n";
   using Align = Table::Align;
+  UserNames users;
   Table table({{"PARTITION", Align::kLeft, 12},
                {"DEVICE", Align::kLeft, 8},
                {"SHARE", Align::kRight},
@@ -81,7 +83,7 @@ std::string list_table(const std::vector<PartitionInfo>& partitions, const Scree
                {bar(screen, partition.used_bytes, partition.limit_bytes, kBarCells),
                 nearly_full ? Style::kRed : Style::kGreen},
                {draining ? "draining" : format_duration(partition.remaining_ns), left},
-               {printable(user_name(partition.owner))},
+               {printable(users.of(partition.owner))},
                {fmt::format("{}", partition.processes.size())}});
   }
   if (screen.width < kWideEnoughForBars) table.hide("USE");
@@ -101,7 +103,7 @@ int list_verb(const Invocation& invocation) {
   Result<std::vector<PartitionInfo>> partitions = registry->list();
   if (!partitions) return report(partitions.error());
   print_warning_lines(registry->warnings());
-  use_current_numbers(registry->state(), *partitions);
+  use_current_numbers(*registry, *partitions);
   // Scripts take the first id for one that can be used.
   std::stable_partition(partitions->begin(), partitions->end(), [](const PartitionInfo& one) {
     return one.state == PartitionState::kActive;
@@ -110,8 +112,9 @@ int list_verb(const Invocation& invocation) {
   if (arguments.json()) {
     Json json = json_answer();
     json["partitions"] = Json::array();
+    UserNames users;
     for (const PartitionInfo& partition : *partitions) {
-      json["partitions"].push_back(partition_json(partition));
+      json["partitions"].push_back(partition_json(partition, users));
     }
     return print(to_text(json));
   }

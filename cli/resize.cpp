@@ -22,7 +22,7 @@ Result<PartitionInfo> resize(const ResizeArguments& given) {
   Result<PartitionInfo> partition = registry->resize(given.id, *memory, given.drain);
   if (!partition) return partition;
   std::vector<PartitionInfo> shown{std::move(*partition)};
-  use_current_numbers(registry->state(), shown);
+  use_current_numbers(*registry, shown);
   return std::move(shown.front());
 }
 

@@ -9,6 +9,7 @@
 #include <new>
 
 #include "core/clock.hpp"
+#include "core/crash_point.hpp"
 #include "core/mapped_file.hpp"
 #include "core/partition_files.hpp"
 #include "core/slot_judge.hpp"
@@ -48,6 +49,7 @@ Result<std::unique_ptr<Attachment>> Attachment::attach(const StateDir& state, co
   if (size != static_cast<off_t>(sizeof(LedgerLayout))) {
     return about(state, ledger_name, {ErrorCode::kDamaged, "is truncated", ""});
   }
+  CHRONOS_POINT(attach_opened);
   auto checked = read_ledger(state, grant);
   if (!checked) return about(state, ledger_name, std::move(checked.error()));
 
@@ -65,6 +67,7 @@ Result<std::unique_ptr<Attachment>> Attachment::attach(const StateDir& state, co
   if (!grant_region) return about(state, grant_name, std::move(grant_region.error()));
   auto ledger_region = map_file(ledger_fd->get(), ipc::read_write, sizeof(LedgerLayout));
   if (!ledger_region) return about(state, ledger_name, std::move(ledger_region.error()));
+  CHRONOS_POINT(attach_mapped);
   self->grant_region_ = std::move(*grant_region);
   self->ledger_region_ = std::move(*ledger_region);
   auto* layout = static_cast<GrantLayout*>(self->grant_region_->get_address());
@@ -75,6 +78,7 @@ Result<std::unique_ptr<Attachment>> Attachment::attach(const StateDir& state, co
   // looks to others as if it held it still.
   if (!self->has_siblings_) judge.before_first_claim_of(this_process());
   self->ledger_.reclaim(judge);
+  CHRONOS_POINT(attach_reclaimed);
   return self;
 }
 
@@ -101,6 +105,9 @@ const char* Attachment::claim() {
     return errno == EMFILE || errno == ENFILE ? "no file descriptor is left"
                                               : "its ledger can no longer be opened";
   }
+  if (ledger_.layout().header.slots_high.load() == 0 && !mark_entered(fd.get())) {
+    return "its ledger cannot be written";
+  }
   const ProcessIdentity self = this_process();
   KernelJudge judge(fd.get());
   if (!has_siblings_) judge.before_first_claim_of(self);
@@ -111,10 +118,13 @@ const char* Attachment::claim() {
     // Whoever may read the file may read-lock it, and must not keep its owner out with that.
     const bool locked = try_lock_slot(fd.get(), i);
     if (!locked && judge.lock_is_held(i)) continue;
+    CHRONOS_POINT(claim_locked);
     SlotRef slot;
     if (ledger_.claim_slot(i, self, slot, locked)) {
       lock_fd_ = fd.release();
+      CHRONOS_POINT(claim_lock_kept);
       slot_.store(pack(slot));
+      CHRONOS_POINT(claim_done);
       return nullptr;
     }
     unlock_slot(fd.get(), i);
@@ -148,6 +158,7 @@ Attachment::Outcome Attachment::charge_with_care(std::uint64_t size) {
 
 Attachment::Outcome Attachment::after_refusal(SlotRef slot, std::uint64_t size, Verdict verdict) {
   if (verdict == Verdict::kOverLimit && size <= limit() && reclaim()) {
+    CHRONOS_POINT(refusal_reclaimed);
     verdict = ledger_.charge(slot, size, terms_, true);
   }
   const bool refused = verdict != Verdict::kAdmitted;
@@ -162,7 +173,9 @@ Attachment::Outcome Attachment::after_refusal(SlotRef slot, std::uint64_t size, 
 void Attachment::tell_who_waits() const {
   const int saved = errno;
   const std::string path = directory_ + "/" + ledger_name_;
+  CHRONOS_POINT(waiters_untold);
   ::utimensat(AT_FDCWD, path.c_str(), nullptr, AT_SYMLINK_NOFOLLOW);
+  CHRONOS_POINT(waiters_told);
   errno = saved;
 }
 
@@ -206,7 +219,9 @@ bool Attachment::retire_if_over() {
 
 void Attachment::after_fork() {
   // Only closed, never unlocked: the lock is the parent's too.
+  CHRONOS_POINT(fork_noticed);
   if (is_ledger(lock_fd_)) ::close(lock_fd_);
+  CHRONOS_POINT(fork_lock_closed);
   lock_fd_ = -1;
   slot_.store(0);
   refused_.store(false);

@@ -9,6 +9,7 @@
 #include <atomic>
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 #include "core/device.hpp"
 #include "core/ledger.hpp"
@@ -18,7 +19,7 @@ namespace chronos {
 
 struct GrantLayout {
   static constexpr std::uint64_t kMagic = 0x31544e474e524843;  // "CHRNGNT1"
-  static constexpr std::uint32_t kVersion = 2;
+  static constexpr std::uint32_t kVersion = 3;
 
   // Fixed at creation; `checksum` is over these bytes up to itself.
   std::uint64_t magic;
@@ -83,6 +84,21 @@ struct Grant {
 
 // Whether `id` (a name, a number's id, or a handle "id@token") means this grant.
 bool matches(const Grant& grant, std::string_view id);
+
+// What the first half of a grant's token says of it, so that who looks for one partition, or for
+// those on one device, need not open all the others. A grant that says something else is none.
+struct TokenTags {
+  std::uint32_t device = 0;
+  std::uint16_t number = 0, name = 0;
+
+  static TokenTags of(std::string_view device_key, std::uint64_t number, std::string_view name);
+  static TokenTags of(const Token& token);
+  void put_into(Token& token) const;
+  bool operator==(const TokenTags&) const = default;
+};
+
+// False: `id` cannot mean a grant with this token.
+bool may_match(const Token& token, std::string_view id);
 
 std::string number_id(std::uint64_t number);          // 1 -> "partition_0001"
 std::string token_text(const Token& token);           // 32 hexadecimal digits

@@ -8,6 +8,7 @@
 #include <atomic>
 #include <utility>
 
+#include "core/crash_point.hpp"
 #include "core/mapped_file.hpp"
 
 namespace chronos {
@@ -40,12 +41,14 @@ Stored store_in_child(Word& word, std::uint64_t expected, std::uint64_t value) {
     ::sigaction(SIGBUS, &give_up, nullptr);
     sigset_t bus;
     sigemptyset(&bus);
+    CHRONOS_POINT(word_child_began);
     sigaddset(&bus, SIGBUS);
     ::sigprocmask(SIG_UNBLOCK, &bus, nullptr);
     ::_exit(static_cast<int>(store(word, expected, value)));
   }
   int status = -1;
   if (child > 0) {
+    CHRONOS_POINT(word_child_made);
     const pid_t ended = retry_eintr([&] { return ::waitpid(child, &status, __WALL); });
     if (ended != child) status = -1;
   }
@@ -75,6 +78,7 @@ Result<void> GrantWriter::replace(std::size_t offset, std::uint64_t& known, std:
   Word& word = *reinterpret_cast<Word*>(static_cast<char*>(region_->get_address()) + offset);
   const bool own = grant_.creator == ::geteuid();
   const Stored stored = own ? store(word, known, value) : store_in_child(word, known, value);
+  CHRONOS_POINT(word_stored);
   if (stored == Stored::kYes) {
     known = value;
     // What follows reads with system calls, which are no fence where a store and a load may pass

@@ -10,6 +10,7 @@
 #include <thread>
 #include <vector>
 
+#include "core/crash_point.hpp"
 #include "core/text.hpp"
 
 namespace chronos {
@@ -19,11 +20,6 @@ constexpr std::string_view kSuffix = ".devices";
 constexpr std::size_t kTokenDigits = 32, kKeyDigits = 16;
 constexpr std::size_t kMaxOwnFiles = 8;     // one for each setting of the environment in use
 constexpr std::size_t kMaxCandidates = 16;  // looked into, so that no pile of files slows a start
-
-struct Candidate {
-  std::string name;
-  uid_t owner;
-};
 
 // Calls use(name) for each file of inventories of `owner` in the directory.
 template <class Use>
@@ -85,28 +81,28 @@ std::optional<StoredInventory> InventoryStore::read_file(const std::string& name
   return stored;
 }
 
-std::optional<StoredInventory> InventoryStore::read(const Accept& accept) const {
-  if (boot_id_.empty()) return std::nullopt;
+std::optional<InventoryStore::Candidate> InventoryStore::candidate(std::string_view name) const {
   const uid_t self = ::geteuid();
-  std::vector<Candidate> candidates;
-  const std::string root_prefix = prefix_of(0), own_prefix = prefix_of(self);
-  for_each_file(state_, "chronos.", [&](std::string name) {
-    bool is_root = name.starts_with(root_prefix);
-    if (!is_root && !name.starts_with(own_prefix)) return;
-    // A stranger may make files named as root's; they must not crowd out the real ones.
-    struct stat info {};
-    uid_t owner = is_root ? 0 : self;
-    if (::fstatat(state_.fd(), name.c_str(), &info, AT_SYMLINK_NOFOLLOW) != 0) return;
-    if (info.st_uid == owner && candidates.size() < kMaxCandidates) {
-      candidates.push_back({std::move(name), owner});
-    }
-  });
+  const bool is_root = name.starts_with(prefix_of(0));
+  if (!is_root && !name.starts_with(prefix_of(self))) return std::nullopt;
+  // A stranger may make files named as root's; they must not crowd out the real ones.
+  const uid_t owner = is_root ? 0 : self;
+  Candidate one{std::string(name), owner};
+  struct stat info {};
+  const bool is_owners =
+      ::fstatat(state_.fd(), one.name.c_str(), &info, AT_SYMLINK_NOFOLLOW) == 0 &&
+      info.st_uid == owner;
+  return is_owners ? std::optional(std::move(one)) : std::nullopt;
+}
+
+std::optional<StoredInventory> InventoryStore::best_of(const std::vector<Candidate>& candidates,
+                                                       const Accept& accept) const {
   std::optional<StoredInventory> best;
   bool best_is_root = false;
-  for (const Candidate& candidate : candidates) {
-    auto stored = read_file(candidate.name, candidate.owner);
+  for (const Candidate& one : candidates) {
+    auto stored = read_file(one.name, one.owner);
     if (!stored || !accept(*stored)) continue;
-    bool is_root = candidate.owner == 0;
+    bool is_root = one.owner == 0;
     bool is_better = !best || (is_root && !best_is_root) ||
                      (is_root == best_is_root && stored->looked_at > best->looked_at);
     if (!is_better) continue;
@@ -114,6 +110,23 @@ std::optional<StoredInventory> InventoryStore::read(const Accept& accept) const 
     best_is_root = is_root;
   }
   return best;
+}
+
+std::optional<StoredInventory> InventoryStore::read(const Accept& accept) const {
+  std::vector<std::string> names;
+  for_each_file(state_, "chronos.", [&](std::string name) { names.push_back(std::move(name)); });
+  return read(accept, names);
+}
+
+std::optional<StoredInventory> InventoryStore::read(const Accept& accept,
+                                                    const std::vector<std::string>& names) const {
+  if (boot_id_.empty()) return std::nullopt;
+  std::vector<Candidate> candidates;
+  for (const std::string& name : names) {
+    if (candidates.size() == kMaxCandidates) break;
+    if (auto one = candidate(name)) candidates.push_back(std::move(*one));
+  }
+  return best_of(candidates, accept);
 }
 
 std::optional<std::string> InventoryStore::publish(const std::string& text,
@@ -131,19 +144,24 @@ std::optional<std::string> InventoryStore::publish(const std::string& text,
   // Without a name until it is whole; where the file system cannot do that, readers find a file
   // that is cut short and take it for none.
   bool has_name = false;
-  UniqueFd fd(::openat(state_.fd(), ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+  UniqueFd fd([&] {
+    CHRONOS_FAULT(no_unnamed_files, EOPNOTSUPP, -1);
+    return ::openat(state_.fd(), ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+  }());
   if (!fd) {
     fd.reset(::openat(state_.fd(), name.c_str(), O_CREAT | O_EXCL | O_NOFOLLOW | O_RDWR | O_CLOEXEC,
                       0600));
     has_name = true;
   }
   if (!fd) return failure("open");
+  CHRONOS_POINT(inventory_opened);
   const char* failed = nullptr;
   if (!pwrite_all(fd.get(), text.data(), text.size(), 0)) {
     failed = "write";
   } else if (::fchmod(fd.get(), 0644) != 0) {
     failed = "chmod";
   } else if (!has_name) {
+    CHRONOS_POINT(inventory_written);
     std::string self = "/proc/self/fd/" + std::to_string(fd.get());
     if (::linkat(AT_FDCWD, self.c_str(), state_.fd(), name.c_str(), AT_SYMLINK_FOLLOW) != 0) {
       failed = "link";
@@ -173,6 +191,7 @@ void InventoryStore::remove_own_but(const std::string& newest) const {
     if (info.st_uid != self) return;
     if (name.starts_with(same_key)) {
       ::unlinkat(state_.fd(), name.c_str(), 0);
+      CHRONOS_POINT(inventory_older_gone);
     } else {
       others.push_back({info.st_mtim, std::move(name)});
     }
@@ -193,6 +212,7 @@ std::optional<std::string> InventoryStore::write(const Inventory& inventory,
   if (!parse_inventory(text)) return "the devices cannot be remembered: there is too much to say";
   std::string name;
   if (auto why = publish(text, name)) return why;
+  CHRONOS_POINT(inventory_published);
   remove_own_but(name);
   return std::nullopt;
 }
@@ -221,6 +241,7 @@ UniqueFd InventoryStore::lock(std::chrono::milliseconds patience) const {
     if ((errno != EWOULDBLOCK && errno != EINTR) || Clock::now() >= deadline) return {};
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
   }
+  CHRONOS_POINT(inventory_locked);
   return fd;
 }
 

@@ -26,6 +26,9 @@ class InventoryStore {
   // Of those that `accept` accepts, root's newest if there is one, else the caller's own newest.
   using Accept = std::function<bool(const StoredInventory&)>;
   std::optional<StoredInventory> read(const Accept& accept) const;
+  // As above, of those in `names`, which the caller has from a look into the directory.
+  std::optional<StoredInventory> read(const Accept& accept,
+                                      const std::vector<std::string>& names) const;
 
   // Remembers `inventory`. On failure nothing is changed and the result says why (one line).
   std::optional<std::string> write(const Inventory& inventory, std::uint64_t looked_at) const;
@@ -35,6 +38,13 @@ class InventoryStore {
   UniqueFd lock(std::chrono::milliseconds patience) const;
 
  private:
+  struct Candidate {
+    std::string name;
+    uid_t owner;
+  };
+  std::optional<Candidate> candidate(std::string_view name) const;
+  std::optional<StoredInventory> best_of(const std::vector<Candidate>& candidates,
+                                         const Accept& accept) const;
   std::optional<StoredInventory> read_file(const std::string& name, uid_t owner) const;
   std::optional<std::string> publish(const std::string& text, std::string& name) const;
   void remove_own_but(const std::string& newest) const;

@@ -4,6 +4,7 @@
 #include <new>
 
 #include "core/clock.hpp"
+#include "core/crash_point.hpp"
 
 // Calls cost more here than what they do.
 #define CHRONOS_INLINE [[gnu::always_inline]] inline
@@ -66,10 +67,12 @@ bool Ledger::claim_slot(std::size_t index, const ProcessIdentity& self, SlotRef&
   std::uint64_t high = layout_->header.slots_high.load();
   while (high < index + 1 && !layout_->header.slots_high.compare_exchange_weak(high, index + 1)) {
   }
+  CHRONOS_POINT(claim_high_raised);
   OwnerWord claiming{owner.generation, SlotState::kClaiming, static_cast<std::uint32_t>(self.pid)};
   std::uint64_t start_before = slot.start_ticks.load();
   std::uint64_t namespace_before = slot.pid_namespace.load();
   if (!slot.owner.compare_exchange_strong(word, claiming.pack())) return false;
+  CHRONOS_POINT(claim_marked);
   // Compare-and-swap, because a claimer that was delayed here and judged dead must not write over
   // the identity of the next one.
   const std::uint64_t space = self.pid_namespace | (locked ? 0 : kClaimedUnlocked);
@@ -77,10 +80,12 @@ bool Ledger::claim_slot(std::size_t index, const ProcessIdentity& self, SlotRef&
       !slot.pid_namespace.compare_exchange_strong(namespace_before, space)) {
     return false;
   }
+  CHRONOS_POINT(claim_identified);
   OwnerWord live = claiming;
   live.state = SlotState::kLive;
   word = claiming.pack();
   if (!slot.owner.compare_exchange_strong(word, live.pack())) return false;
+  CHRONOS_POINT(claim_live);
   out = {static_cast<std::uint32_t>(index), owner.generation};
   return true;
 }
@@ -102,7 +107,11 @@ void Ledger::credit(SlotRef ref, std::uint64_t size) {
   for (;;) {
     BytesWord now = BytesWord::unpack(word);
     if (now.generation != ref.generation) return;
-    if (bytes.compare_exchange_weak(word, word - std::min(size, now.bytes))) return;
+    CHRONOS_POINT(credit_loaded);
+    if (bytes.compare_exchange_weak(word, word - std::min(size, now.bytes))) {
+      CHRONOS_POINT(credit_done);
+      return;
+    }
   }
 }
 
@@ -111,6 +120,7 @@ std::uint64_t Ledger::sum_slots() const {
   const std::size_t high = slots_in_use();
   for (std::size_t i = 0; i < high; ++i) {
     sum += BytesWord::unpack(layout_->slots[i].bytes.load()).bytes;
+    CHRONOS_POINT(sum_slot_read);
   }
   return sum;
 }
@@ -120,7 +130,9 @@ std::uint64_t Ledger::sum_slots() const {
 CHRONOS_INLINE Verdict Ledger::check(const Terms& terms) {
   Verdict open = closed(ended(), terms);
   if (open != Verdict::kAdmitted) return open;
+  CHRONOS_POINT(check_open);
   const std::uint64_t limit = limit_of(terms);
+  CHRONOS_POINT(check_limit_read);
   const std::uint64_t sum = sum_slots();
   if (sum > limit) return Verdict::kOverLimit;
   note_peak(sum);
@@ -147,9 +159,12 @@ Verdict Ledger::charge(SlotRef slot, std::uint64_t size, const Terms& terms, boo
       case Announced::kYes:
         break;
     }
+    CHRONOS_POINT(charge_announced);
     Verdict verdict = check(terms);
+    CHRONOS_POINT(charge_checked);
     if (verdict == Verdict::kAdmitted) return verdict;
     credit(slot, size);  // withdraw
+    CHRONOS_POINT(charge_withdrawn);
     if (verdict != Verdict::kOverLimit) return verdict;
   }
   return Verdict::kOverLimit;
@@ -158,6 +173,7 @@ Verdict Ledger::charge(SlotRef slot, std::uint64_t size, const Terms& terms, boo
 void Ledger::note_peak(std::uint64_t sum) {
   std::atomic<std::uint64_t>& peak = layout_->header.peak;
   std::uint64_t seen = peak.load(std::memory_order_relaxed);
+  CHRONOS_POINT(peak_read);
   while (seen < sum && !peak.compare_exchange_weak(seen, sum, std::memory_order_relaxed)) {
   }
 }
@@ -196,6 +212,7 @@ void Ledger::reclaim_slot(std::size_t index, OwnerWord owner) {
   if (owner.state == SlotState::kClaiming) {
     slot.owner.compare_exchange_strong(expected,
                                        OwnerWord{owner.generation, SlotState::kFree, 0}.pack());
+    CHRONOS_POINT(reclaim_claim_freed);
     return;
   }
   const std::uint32_t next = (owner.generation + 1) & kGenerationMask;
@@ -204,7 +221,9 @@ void Ledger::reclaim_slot(std::size_t index, OwnerWord owner) {
   while (BytesWord::unpack(word).generation == owner.generation &&
          !slot.bytes.compare_exchange_weak(word, BytesWord{next, 0}.pack())) {
   }
+  CHRONOS_POINT(reclaim_bytes_dropped);
   slot.owner.compare_exchange_strong(expected, OwnerWord{next, SlotState::kFree, 0}.pack());
+  CHRONOS_POINT(reclaim_slot_freed);
 }
 
 bool Ledger::reclaim(SlotJudge& judge, std::size_t own) {
@@ -213,8 +232,10 @@ bool Ledger::reclaim(SlotJudge& judge, std::size_t own) {
   for (std::size_t i = 0; i < high; ++i) {
     const OwnerWord owner = OwnerWord::unpack(layout_->slots[i].owner.load());
     if (i == own || !is_dead(i, owner, judge)) continue;
+    CHRONOS_POINT(reclaim_judged);
     // The identity that was judged belongs to this owner word only if the word still stands.
     if (layout_->slots[i].owner.load() != owner.pack()) continue;
+    CHRONOS_POINT(reclaim_begun);
     reclaim_slot(i, owner);
     any = true;
   }

@@ -69,7 +69,7 @@ struct LedgerHeader {
   Token token;
   BootId boot_id;
   std::uint32_t owner_uid;
-  std::uint32_t reserved;
+  std::uint32_t entered;  // written for the time that the kernel then gives the file
   alignas(64) std::atomic<std::uint64_t> ended;       // set once by the owner, never cleared
   alignas(64) std::atomic<std::uint64_t> slots_high;  // no slot at or above it was ever claimed
   alignas(64) std::atomic<std::uint64_t> peak;        // most bytes admitted at once; for display
@@ -88,7 +88,7 @@ inline constexpr std::uint64_t kClaimedUnlocked = std::uint64_t{1} << 32;
 
 struct LedgerLayout {
   static constexpr std::uint64_t kMagic = 0x3152474c4e524843;  // "CHRNLGR1"
-  static constexpr std::uint32_t kVersion = 1;
+  static constexpr std::uint32_t kVersion = 2;
   LedgerHeader header;
   alignas(4096) LedgerSlot slots[kLedgerSlots];
 };

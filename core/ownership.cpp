@@ -37,7 +37,7 @@ bool in_user_namespace() {
 
 std::optional<struct stat> stat_of(const StateDir& state, const FileName& name) {
   struct stat st {};
-  if (::fstatat(state.fd(), name.text().c_str(), &st, AT_SYMLINK_NOFOLLOW) != 0) {
+  if (::fstatat(state.fd(), name.path().text, &st, AT_SYMLINK_NOFOLLOW) != 0) {
     return std::nullopt;
   }
   return st;
@@ -106,13 +106,11 @@ void PassedOver::add(const FileName& name, const Error& error) {
                                name.text(), error.message));
 }
 
-void PassedOver::add_squatters(const std::vector<FileName>& names) {
-  for (const FileName& name : names) {
-    const auto squatter = squatter_of(state_, name);
-    if (!squatter) continue;
-    Pile& pile = squatters_[*squatter];
-    if (++pile.count == 1) pile.example = name.text();
-  }
+void PassedOver::add_squatter(const FileName& name) {
+  const auto squatter = squatter_of(state_, name);
+  if (!squatter) return;
+  Pile& pile = squatters_[*squatter];
+  if (++pile.count == 1) pile.example = name.text();
 }
 
 std::vector<std::string> PassedOver::lines() const {

@@ -42,8 +42,8 @@ class PassedOver {
  public:
   explicit PassedOver(const StateDir& state) : state_(state) {}
   void add(const FileName& name, const Error& error);
-  // For root: those of `names` that are under others' names.
-  void add_squatters(const std::vector<FileName>& names);
+  // For root: `name`, if it is under another's name.
+  void add_squatter(const FileName& name);
   std::vector<std::string> lines() const;
 
  private:

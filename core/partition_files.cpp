@@ -11,6 +11,7 @@
 #include <cstring>
 #include <memory>
 
+#include "core/crash_point.hpp"
 #include "core/slot_judge.hpp"
 #include "core/space.hpp"
 
@@ -18,7 +19,8 @@ namespace chronos {
 namespace {
 
 constexpr std::string_view kPrefix = "chronos.";
-constexpr std::array<std::string_view, 5> kKinds = {"grant", "ledger", "counter", "tmp", "ticket"};
+constexpr std::array<std::string_view, 6> kKinds = {"grant", "ledger", "counter",
+                                                    "tmp",   "ticket", "devices"};
 // A stranger's counter may push the numbers up, but not to the end of them.
 constexpr std::uint64_t kHighestForeignNumber = 1'000'000'000;
 
@@ -50,11 +52,22 @@ bool link_into(const StateDir& state, int fd, const std::string& name) {
   return ::linkat(fd, "", state.fd(), name.c_str(), AT_EMPTY_PATH) == 0;
 }
 
-bool fill(int fd, std::size_t size, std::string_view head, uid_t owner) {
+// The time of a ledger that is as it was made. Whoever enters or ends it writes to it, and so the
+// kernel sets another.
+constexpr timespec kAsMade{0, 0};
+
+bool fill(int fd, std::size_t size, std::string_view head, const FileName& name, uid_t owner) {
   // All of it now: a full tmpfs must be an error here and not a SIGBUS in somebody's program.
   errno = ::posix_fallocate(fd, 0, static_cast<off_t>(size));
   if (errno != 0) return false;
+  CHRONOS_POINT(file_sized);
   if (!pwrite_all(fd, head.data(), head.size(), 0) || ::fchmod(fd, 0644) != 0) return false;
+  CHRONOS_POINT(file_written);
+  if (name.kind == FileKind::kLedger) {
+    // Where that fails, everybody who looks at it opens it.
+    const timespec times[2] = {kAsMade, kAsMade};
+    (void)::futimens(fd, times);
+  }
   return owner == ::geteuid() || ::fchown(fd, owner, static_cast<gid_t>(-1)) == 0;
 }
 
@@ -79,10 +92,23 @@ bool read_layout(int fd, GrantLayout& layout) {
 
 }  // namespace
 
-std::string FileName::text() const {
-  std::string text(kPrefix);
-  text.append(std::to_string(uid)).append(1, '.').append(token_text(token)).append(1, '.');
-  return text.append(kKinds[static_cast<std::size_t>(kind)]);
+std::string FileName::text() const { return path().text; }
+
+FileName::Path FileName::path() const {
+  constexpr char kDigits[] = "0123456789abcdef";
+  Path path;
+  static_assert(sizeof path.text > kPrefix.size() + 10 + 1 + 2 * sizeof token + 1 + 7);
+  char* to = std::copy(kPrefix.begin(), kPrefix.end(), path.text);
+  to = std::to_chars(to, to + 10, uid).ptr;
+  *to++ = '.';
+  for (const std::uint8_t byte : token) {
+    *to++ = kDigits[byte >> 4];
+    *to++ = kDigits[byte & 15];
+  }
+  *to++ = '.';
+  const std::string_view suffix = kKinds[static_cast<std::size_t>(kind)];
+  *std::copy(suffix.begin(), suffix.end(), to) = '\0';
+  return path;
 }
 
 std::optional<FileName> FileName::parse(std::string_view text) {
@@ -94,6 +120,9 @@ std::optional<FileName> FileName::parse(std::string_view text) {
   FileName name;
   auto [end, error] = std::from_chars(text.data(), text.data() + dot, name.uid);
   if (error != std::errc{} || end != text.data() + dot) return std::nullopt;
+  // With zeros in front, anybody could give a second name to a file of somebody else's, which would
+  // count twice.
+  if (dot > 1 && text.front() == '0') return std::nullopt;
   text.remove_prefix(dot + 1);
   if (!parse_token(text.substr(0, 2 * name.token.size()), name.token)) return std::nullopt;
   text.remove_prefix(2 * name.token.size());
@@ -114,6 +143,12 @@ Token random_token() {
   return token;
 }
 
+Token grant_token(const TokenTags& tags) {
+  Token token = random_token();
+  tags.put_into(token);
+  return token;
+}
+
 Result<std::vector<FileName>> scan(const StateDir& state) {
   UniqueFd fd(::openat(state.fd(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   DIR* folder = fd ? ::fdopendir(fd.get()) : nullptr;
@@ -126,13 +161,16 @@ Result<std::vector<FileName>> scan(const StateDir& state) {
     if (auto name = FileName::parse(entry->d_name)) names.push_back(*name);
   }
   ::closedir(folder);
+  // Shared memory lists the newest first: what is wanted is the oldest first, and then there is
+  // nothing left to sort.
+  std::reverse(names.begin(), names.end());
   return names;
 }
 
 Result<UniqueFd> open_file(const StateDir& state, const FileName& name, int flags, uid_t& owner,
                            off_t& size) {
   UniqueFd fd(retry_eintr([&] {
-    return ::openat(state.fd(), name.text().c_str(),
+    return ::openat(state.fd(), name.path().text,
                     flags | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
   }));
   if (!fd) {
@@ -220,15 +258,39 @@ Result<LedgerUse> read_ledger(const StateDir& state, const Grant& grant) {
   return use;
 }
 
+Result<LedgerUse> look_at_ledger(const StateDir& state, const Grant& grant) {
+  const FileName name{grant.owner, grant.token, FileKind::kLedger};
+  struct stat st {};
+  const bool as_made = ::fstatat(state.fd(), name.path().text, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+                       S_ISREG(st.st_mode) && st.st_uid == grant.owner &&
+                       st.st_size == static_cast<off_t>(sizeof(LedgerLayout)) &&
+                       st.st_mtim.tv_sec == kAsMade.tv_sec && st.st_mtim.tv_nsec == kAsMade.tv_nsec;
+  return as_made ? LedgerUse{} : read_ledger(state, grant);
+}
+
+// A write changes the time, too, where a sandbox forbids to set it; it is not the first choice
+// because under RLIMIT_FSIZE it could end the program with SIGXFSZ. What it writes counts for
+// nothing.
+bool mark_entered(int ledger_fd) {
+  if (::futimens(ledger_fd, nullptr) == 0) return true;
+  const std::uint32_t entered = 1;
+  return pwrite_all(ledger_fd, &entered, sizeof entered,
+                    offsetof(LedgerLayout, header) + offsetof(LedgerHeader, entered));
+}
+
 Result<void> make_file(const StateDir& state, const FileName& name, std::size_t size,
                        std::string_view head, uid_t owner, UniqueFd* locked) {
   const std::string final_name = name.text();
   auto lock = [&](int fd) { return locked == nullptr || try_lock_slot(fd, 0); };
-  UniqueFd fd(
-      retry_eintr([&] { return ::openat(state.fd(), ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0644); }));
+  UniqueFd fd(retry_eintr([&] {
+    CHRONOS_FAULT(no_unnamed_files, EOPNOTSUPP, -1);
+    return ::openat(state.fd(), ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0644);
+  }));
   if (fd) {
-    if (fill(fd.get(), size, head, owner) && lock(fd.get()) &&
+    CHRONOS_POINT(file_unnamed);
+    if (fill(fd.get(), size, head, name, owner) && lock(fd.get()) &&
         link_into(state, fd.get(), final_name)) {
+      CHRONOS_POINT(file_named);
       if (locked != nullptr) *locked = std::move(fd);
       return {};
     }
@@ -243,13 +305,15 @@ Result<void> make_file(const StateDir& state, const FileName& name, std::size_t 
   fd.reset(::openat(state.fd(), temporary.text().c_str(),
                     O_CREAT | O_EXCL | O_NOFOLLOW | O_RDWR | O_CLOEXEC, 0644));
   if (!fd) return tl::unexpected<Error>(cannot("make", state, name));
-  if (!lock(fd.get()) || !fill(fd.get(), size, head, owner) ||
+  CHRONOS_POINT(temporary_made);
+  if (!lock(fd.get()) || !fill(fd.get(), size, head, name, owner) ||
       ::renameat2(state.fd(), temporary.text().c_str(), state.fd(), final_name.c_str(),
                   RENAME_NOREPLACE) != 0) {
     Error error = cannot("make", state, name);
     remove_file(state, temporary);
     return tl::unexpected<Error>(std::move(error));
   }
+  CHRONOS_POINT(temporary_renamed);
   if (locked != nullptr) *locked = std::move(fd);
   return {};
 }
@@ -266,7 +330,9 @@ Result<void> make_partition(const StateDir& state, const FileName& grant,
   // The slots of a new ledger are all zero, as is the space of a new file.
   auto made = make_file(state, ledger_name, sizeof *ledger, bytes_of(ledger->header), grant.uid);
   if (!made) return made;
+  CHRONOS_POINT(ledger_made);
   made = make_file(state, grant, kGrantFileSize, bytes_of(layout), ::geteuid());
+  CHRONOS_POINT(grant_made);
   if (!made) remove_file(state, ledger_name);
   return made;
 }
@@ -275,6 +341,7 @@ Result<void> end_grant(const StateDir& state, const FileName& name) {
   // On the very file that is written to: what has another's name or content is left alone.
   auto opened = open_grant(state, name, O_RDWR);
   if (!opened) return pass_on(opened);
+  CHRONOS_POINT(grant_ending);
   // Of the eight bytes one changes, so no reader can see half of it.
   const std::uint64_t ended = 1;
   if (!pwrite_all(opened->fd.get(), &ended, sizeof ended, offsetof(GrantLayout, ended))) {
@@ -289,6 +356,7 @@ Result<void> end_ledger(const StateDir& state, const Grant& grant) {
   off_t size = 0;
   auto fd = open_file(state, name, O_RDWR, owner, size);
   if (!fd) return pass_on(fd);
+  CHRONOS_POINT(ledger_ending);
   const std::uint64_t ended = 1;
   if (owner != grant.owner || size != static_cast<off_t>(sizeof(LedgerLayout))) {
     return fail(ErrorCode::kDamaged, "has a damaged ledger");
@@ -325,6 +393,7 @@ Result<void> write_counter(const StateDir& state, const std::optional<FileName>&
   off_t size = 0;
   auto fd = open_file(state, *own, O_RDWR, owner, size);
   if (!fd) return pass_on(fd);
+  CHRONOS_POINT(counter_opened);
   if (owner != ::geteuid() || !pwrite_all(fd->get(), &counter, sizeof counter, 0)) {
     return tl::unexpected<Error>(cannot("write", state, *own));
   }

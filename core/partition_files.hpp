@@ -18,7 +18,7 @@
 namespace chronos {
 
 // chronos.<owner's uid>.<token>.<kind>
-enum class FileKind { kGrant, kLedger, kCounter, kTemporary, kTicket };
+enum class FileKind { kGrant, kLedger, kCounter, kTemporary, kTicket, kDevices };
 
 struct FileName {
   uid_t uid = 0;
@@ -26,12 +26,18 @@ struct FileName {
   FileKind kind = FileKind::kGrant;
 
   std::string text() const;
+  struct Path {
+    char text[64];
+  };
+  Path path() const;  // the same for a system call
   static std::optional<FileName> parse(std::string_view text);
 };
 
 Token random_token();
+// A new grant's: half of it is random.
+Token grant_token(const TokenTags& tags);
 
-// Every file of ours in the directory, in no order. Errors: kSystem.
+// Every file of ours in the directory, in no order that counts. Errors: kSystem.
 Result<std::vector<FileName>> scan(const StateDir& state);
 
 // Opens a regular file without following links and without ever blocking on a FIFO.
@@ -68,6 +74,13 @@ struct LedgerUse {
 
 // Counts live processes only, and at most what they can hold by the grant. Errors: as read_grant().
 Result<LedgerUse> read_ledger(const StateDir& state, const Grant& grant);
+
+// The same, but does not open a ledger that is as it was made: nobody was in it, nobody ended it.
+Result<LedgerUse> look_at_ledger(const StateDir& state, const Grant& grant);
+
+// Before the first process enters: from here on the open ledger is not as it was made. False with
+// errno set.
+bool mark_entered(int ledger_fd);
 
 // Makes a file of `size` bytes, with all its space taken, that starts with `head`, is owned by
 // `owner` and appears under its name in one instant, complete. With `locked`, that is the open

@@ -7,6 +7,7 @@
 #include <ctime>
 
 #include "core/clock.hpp"
+#include "core/crash_point.hpp"
 #include "core/ownership.hpp"
 #include "core/partition_files.hpp"
 #include "core/registry_lock.hpp"
@@ -32,9 +33,9 @@ struct NextNumber {
 
 // Numbers are not used again within a boot: each creator remembers the highest of its own, and
 // everybody takes the next after the highest that anybody knows. Somebody who writes nonsense into
-// their counter can make others take a number twice, but none that is `taken`.
+// their counter can make others take a number twice, but none that is taken.
 Result<NextNumber> next_number(const StateDir& state, const std::vector<FileName>& names,
-                               const std::vector<std::uint64_t>& taken) {
+                               const std::function<bool(std::uint64_t)>& is_taken) {
   const uid_t me = ::geteuid();
   std::uint64_t highest = 0;
   std::optional<FileName> own;
@@ -45,9 +46,8 @@ Result<NextNumber> next_number(const StateDir& state, const std::vector<FileName
     }
   }
   NextNumber next{highest + 1, !own || read_counter(state, *own) == 0};
-  while (next.number == 0 || std::find(taken.begin(), taken.end(), next.number) != taken.end()) {
-    ++next.number;
-  }
+  while (next.number == 0 || is_taken(next.number)) ++next.number;
+  CHRONOS_POINT(number_chosen);
   auto written = write_counter(state, own, next.number);
   if (!written && own) written = write_counter(state, std::nullopt, next.number);
   if (!written) return pass_on(written);
@@ -146,45 +146,47 @@ std::optional<Error> Registry::turn_of_another(const Look& look, const Device& d
 }
 
 Result<PartitionInfo> Registry::admit(const CreateRequest& request, uid_t owner, Line& line) {
-  auto seen = look(&request.device);
+  // What partitions may take at most is in their grants. Only where that leaves no room, or
+  // something else is in the way, it counts what their programs hold, and who has ended without a
+  // word in the grant.
+  const uid_t me = ::geteuid();
+  const std::uint32_t tag = TokenTags::of(request.device.key, 0, {}).device;
+  Scope scope;
+  scope.asked_for = &request.device;
+  scope.all_ledgers = false;
+  scope.wants = [=](const FileName& name) {
+    return name.uid == owner || name.uid == me || TokenTags::of(name.token).device == tag;
+  };
+  auto seen = look(scope);
   if (!seen) return pass_on(seen);
   sweep(*seen);
-
-  std::vector<PartitionInfo> partitions;
-  for (const Entry& entry : seen->entries) {
-    if (!entry.over && !request.name.empty() && entry.grant.owner == owner &&
-        entry.grant.name == request.name) {
-      return fail(
-          ErrorCode::kNameInUse,
-          fmt::format("the name {} is in use by {}", request.name, number_id(entry.grant.number)),
-          fmt::format("choose another, or `chronos release {}`", request.name));
-    }
-    partitions.push_back(entry.info());
+  // Whether others must come first depends on what they may have.
+  const bool alone = std::none_of(seen->names.begin(), seen->names.end(), [](const FileName& name) {
+    return name.kind == FileKind::kTicket;
+  });
+  if (!alone || !judge(request, owner, *seen, line)) {
+    seen = look({{}, true, &request.device});
+    if (!seen) return pass_on(seen);
+    sweep(*seen);
+    auto good = judge(request, owner, *seen, line);
+    if (!good) return pass_on(good);
   }
-  const Device& device = request.device;
-  const std::uint64_t bytes = request.memory.on(device.total_bytes);
-  auto allowed = seen->may_have(owner, device, bytes, request.duration_ns);
-  if (!allowed) return pass_on(allowed);
-  auto fits = check_capacity(device, bytes, partitions);
-  if (!fits) return pass_on(fits);
-  const std::uint64_t available = use_of(device, partitions).available_bytes;
-  if (auto error = turn_of_another(*seen, device, bytes, available, line)) {
-    return tl::unexpected<Error>(std::move(*error));
-  }
-  std::vector<std::uint64_t> taken;
-  for (const Entry& entry : seen->entries) taken.push_back(entry.grant.number);
-  auto number = next_number(state_, seen->names, taken);
+  CHRONOS_POINT(create_admitted);
+  auto number = next_number(state_, seen->names,
+                            [&](std::uint64_t one) { return seen->has_number(state_, one); });
   if (!number) return pass_on(number);
+  CHRONOS_POINT(create_numbered);
 
+  const Device& device = request.device;
   GrantLayout layout{};
   layout.magic = GrantLayout::kMagic;
   layout.version = GrantLayout::kVersion;
   layout.size = kGrantFileSize;
-  layout.token = random_token();
+  layout.token = grant_token(TokenTags::of(device.key, number->number, request.name));
   layout.boot_id = this_boot();
   layout.number = number->number;
   layout.owner_uid = owner;
-  layout.creator_uid = ::geteuid();
+  layout.creator_uid = me;
   const ProcessIdentity self = this_process();
   layout.creator_pid = self.pid;
   layout.held = request.held ? 1 : 0;
@@ -199,7 +201,7 @@ Result<PartitionInfo> Registry::admit(const CreateRequest& request, uid_t owner,
   layout.birth_ns = boot_now();
   layout.duration_ns = request.duration_ns;
   layout.checksum = layout.compute_checksum();
-  layout.limit_bytes.store(bytes);
+  layout.limit_bytes.store(request.memory.on(device.total_bytes));
   layout.deadline_ns.store(layout.birth_ns + request.duration_ns);
 
   const FileName name{owner, layout.token, FileKind::kGrant};
@@ -210,16 +212,43 @@ Result<PartitionInfo> Registry::admit(const CreateRequest& request, uid_t owner,
   }
   auto made = make_partition(state_, name, layout);
   if (!made) return pass_on(made);
+  CHRONOS_POINT(create_made);
   made_users_first_ = number->is_users_first;
   return Entry{name, std::move(*grant), {}, false}.info();
 }
 
+// Whether, by what was seen, a request can be met now.
+Result<void> Registry::judge(const CreateRequest& request, uid_t owner, const Look& seen,
+                             Line& line) const {
+  for (const Entry& entry : seen.entries) {
+    if (!entry.over && !request.name.empty() && entry.grant.owner == owner &&
+        entry.grant.name == request.name) {
+      return fail(
+          ErrorCode::kNameInUse,
+          fmt::format("the name {} is in use by {}", request.name, number_id(entry.grant.number)),
+          fmt::format("choose another, or `chronos release {}`", request.name));
+    }
+  }
+  const Device& device = request.device;
+  const std::uint64_t bytes = request.memory.on(device.total_bytes);
+  auto allowed = seen.may_have(owner, device, bytes, request.duration_ns);
+  if (!allowed) return pass_on(allowed);
+  const std::uint64_t available = seen.use_of(device).available_bytes;
+  auto fits = check_capacity(device, bytes, available);
+  if (!fits) return pass_on(fits);
+  if (auto error = turn_of_another(seen, device, bytes, available, line)) {
+    return tl::unexpected<Error>(std::move(*error));
+  }
+  return {};
+}
+
 Result<PartitionInfo> Registry::release(std::string_view id) {
-  auto seen = look();
+  auto seen = look_for(id);
   if (!seen) return pass_on(seen);
   auto found = seen->choose(id);
   if (!found) return pass_on(found);
   const Entry* chosen = *found;
+  CHRONOS_POINT(release_chosen);
 
   const uid_t me = ::geteuid();
   Result<void> ended;
@@ -238,6 +267,7 @@ Result<PartitionInfo> Registry::release(std::string_view id) {
   }
   if (!ended) return pass_on(ended);
 
+  CHRONOS_POINT(release_ended);
   Entry result = *chosen;
   result.over = true;
   // That was the release; to tidy up, nobody's lock is worth waiting for.

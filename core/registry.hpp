@@ -145,6 +145,9 @@ class Registry {
   // One line for each file of the caller's own that the last call could not use, and what to do.
   const std::vector<std::string>& warnings() const { return warnings_; }
 
+  // Files of remembered devices that the last call came across, for InventoryStore::read().
+  const std::vector<std::string>& inventories() const { return inventories_; }
+
   // Whether the last create() made the caller's first partition in this boot: the time to say what
   // is worth saying once.
   bool made_users_first() const { return made_users_first_; }
@@ -156,7 +159,10 @@ class Registry {
   struct Entry;   // a partition as one look found it
   struct Look;    // everything in the state directory at one time
   struct Change;  // a partition that is being changed, and the lock
-  Result<Look> look(const Device* asked_for = nullptr);
+  struct Scope;   // what of it one look is for
+  Result<Look> look(const Scope& scope);
+  Result<Look> look_at_all();
+  Result<Look> look_for(std::string_view id);
   void sweep(Look& look);
   void forget_drained(const Entry& entry);
   Result<bool> put_away(const Entry& entry);
@@ -168,6 +174,7 @@ class Registry {
   };
   Result<uid_t> check(const CreateRequest& request) const;
   Result<PartitionInfo> admit(const CreateRequest& request, uid_t owner, Line& line);
+  Result<void> judge(const CreateRequest& request, uid_t owner, const Look& seen, Line& line) const;
   // Who must come before whoever asks for `bytes`, where there are `available`.
   std::optional<Error> turn_of_another(const Look& look, const Device& device, std::uint64_t bytes,
                                        std::uint64_t available, Line& line) const;
@@ -177,14 +184,14 @@ class Registry {
                                   std::uint64_t limit_bytes, std::uint64_t duration_ns);
   Result<void> store_lower_limit(Change& change, std::uint64_t bytes, bool drain);
 
-  // Admission: `bytes` fit on the device beside what `others` have. `own_bytes`, for the message
-  // only: what the asker has of them. Needs the registry's lock. Errors: kNoCapacity.
+  // Admission: `bytes` fit into what others leave `available`. `own_bytes`, for the message only:
+  // what the asker has of them. Needs the registry's lock. Errors: kNoCapacity.
   static Result<void> check_capacity(const Device& device, std::uint64_t bytes,
-                                     const std::vector<PartitionInfo>& others,
-                                     std::uint64_t own_bytes = 0);
+                                     std::uint64_t available, std::uint64_t own_bytes = 0);
 
   StateDir state_;
   std::vector<std::string> warnings_;
+  std::vector<std::string> inventories_;
   bool made_users_first_ = false;
 };
 

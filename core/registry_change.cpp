@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "core/clock.hpp"
+#include "core/crash_point.hpp"
 #include "core/drivers.hpp"
 #include "core/grant_writer.hpp"
 #include "core/inventory_store.hpp"
@@ -20,7 +21,6 @@ struct Registry::Change {
   RegistryLock lock;
   Look seen;
   Entry entry;  // as it stands
-  std::vector<PartitionInfo> others;
   GrantWriter writer;
 };
 
@@ -76,7 +76,7 @@ Device device_of(const StateDir& state, const Grant& grant) {
 Result<Registry::Change> Registry::begin_change(std::string_view id) {
   auto lock = RegistryLock::acquire(state_);
   if (!lock) return pass_on(lock);
-  auto seen = look();
+  auto seen = look_at_all();
   if (!seen) return pass_on(seen);
   auto chosen = seen->choose(id);
   if (!chosen) {
@@ -99,12 +99,7 @@ Result<Registry::Change> Registry::begin_change(std::string_view id) {
   }
   entry.grant = writer->grant();
   if (entry.grant.ended || boot_now() >= entry.grant.deadline_ns) return already_ended(id);
-  std::vector<PartitionInfo> others;
-  for (const Entry& one : seen->entries) {
-    if (one.grant.token != entry.grant.token) others.push_back(one.info());
-  }
-  return Change{std::move(*lock), std::move(*seen), std::move(entry), std::move(others),
-                std::move(*writer)};
+  return Change{std::move(*lock), std::move(*seen), std::move(entry), std::move(*writer)};
 }
 
 // What a grant may become: asked before more time or more memory is given, as create() asks before
@@ -131,14 +126,18 @@ Result<PartitionInfo> Registry::extend(std::string_view id, std::uint64_t durati
                              grant.duration_ns + duration_ns);
   if (!allowed) return pass_on(allowed);
 
+  CHRONOS_POINT(extend_begun);
   auto stored = change->writer.set_deadline(before + duration_ns);
   if (!stored) return pass_on(stored);
+  CHRONOS_POINT(extend_stored);
   // Only now is it certain that it had not ended before: what has been seen to end stays ended.
   const std::uint64_t now = boot_now();
   auto grant_now = read_grant(state_, change->entry.name);
   auto use_now = read_ledger(state_, grant);
   if (now >= before || !grant_now || grant_now->ended || (use_now && use_now->ended)) {
+    CHRONOS_POINT(extend_too_late);
     (void)change->writer.set_deadline(raw_before);
+    CHRONOS_POINT(extend_taken_back);
     return already_ended(id);
   }
   grant = std::move(*grant_now);
@@ -165,19 +164,22 @@ Result<PartitionInfo> Registry::resize(std::string_view id, const MemoryAmount& 
   } else if (bytes > entry.grant.limit_bytes) {
     const std::uint64_t taken = std::max(entry.grant.limit_bytes, entry.use.used_bytes);
     if (bytes > taken) {
-      auto fits = check_capacity(device, bytes, change->others, taken);
+      const std::uint64_t available =
+          change->seen.use_of(device, &entry.grant.token).available_bytes;
+      auto fits = check_capacity(device, bytes, available, taken);
       if (!fits) return pass_on(fits);
       Line line;
       line.overtake = true;  // those who could take what is free, and have not
-      const std::uint64_t available = use_of(device, change->others).available_bytes;
       auto turn = turn_of_another(change->seen, device, bytes - taken,
                                   available - std::min(available, taken), line);
       if (turn) return tl::unexpected<Error>(std::move(*turn));
     }
     auto allowed = check_terms(*change, device, bytes, entry.grant.duration_ns);
     if (!allowed) return pass_on(allowed);
+    CHRONOS_POINT(grow_admitted);
     auto stored = change->writer.set_limit(bytes);
     if (!stored) return pass_on(stored);
+    CHRONOS_POINT(grow_stored);
   }
   // Released meanwhile? Then nothing has come of it.
   auto grant_now = read_grant(state_, entry.name);
@@ -203,17 +205,23 @@ Result<void> Registry::store_lower_limit(Change& change, std::uint64_t bytes, bo
   if (!drain && held->used_bytes > bytes) return too_small(grant, held->used_bytes);
 
   // What may be held until the sum is known counts from here on, though we be killed.
+  CHRONOS_POINT(shrink_begun);
   const std::uint64_t most = grant.most_held_bytes();
   auto stored = writer.set_draining(most);
+  CHRONOS_POINT(shrink_draining_stored);
   if (stored) stored = writer.set_limit(bytes);
+  CHRONOS_POINT(shrink_limit_stored);
   grant.draining_bytes = most;
   grant.limit_bytes = bytes;
   if (stored) held = read_ledger(state_, grant);
+  CHRONOS_POINT(shrink_summed);
   if (stored && held && (drain || held->used_bytes <= bytes)) {
     return writer.set_draining(held->used_bytes > bytes ? held->used_bytes : 0);
   }
   (void)writer.set_limit(before.limit_bytes);
+  CHRONOS_POINT(shrink_limit_restored);
   (void)writer.set_draining(before.draining_bytes);
+  CHRONOS_POINT(shrink_draining_restored);
   if (!stored) return stored;
   if (!held) return pass_on(held);
   return too_small(grant, held->used_bytes);

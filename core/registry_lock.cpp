@@ -8,6 +8,7 @@
 
 #include <algorithm>
 
+#include "core/crash_point.hpp"
 #include "core/users.hpp"
 
 namespace chronos {
@@ -73,10 +74,14 @@ Result<RegistryLock> RegistryLock::acquire(const StateDir& state,
   // A blocking flock() cannot be bounded without signals or threads in somebody's process, so ask
   // again and again, less and less often. Holders keep it for well under a millisecond.
   for (long pause_us = 50;; pause_us = std::min(pause_us * 2, 2000L)) {
-    if (try_lock(fd.get())) return RegistryLock(std::move(fd));
+    if (try_lock(fd.get())) {
+      CHRONOS_POINT(registry_locked);
+      return RegistryLock(std::move(fd));
+    }
     if (errno != EWOULDBLOCK) {
       return fail(ErrorCode::kSystem, "cannot lock " + state.path() + ": " + errno_text(errno));
     }
+    CHRONOS_FAULT(no_patience, EWOULDBLOCK, tl::unexpected<Error>(busy(state, fd.get())));
     if (std::chrono::steady_clock::now() >= until) {
       return tl::unexpected<Error>(busy(state, fd.get()));
     }
@@ -88,12 +93,16 @@ Result<RegistryLock> RegistryLock::acquire(const StateDir& state,
 std::optional<RegistryLock> RegistryLock::try_acquire(const StateDir& state) {
   UniqueFd fd = reopen(state);
   if (!fd || !try_lock(fd.get())) return std::nullopt;
+  CHRONOS_POINT(registry_locked_at_once);
   return RegistryLock(std::move(fd));
 }
 
 // Unlocks outright: a child forked meanwhile still has the descriptor.
 RegistryLock::~RegistryLock() {
-  if (fd_) ::flock(fd_.get(), LOCK_UN);
+  if (!fd_) return;
+  CHRONOS_POINT(registry_unlocking);
+  ::flock(fd_.get(), LOCK_UN);
+  CHRONOS_POINT(registry_unlocked);
 }
 
 }  // namespace chronos

@@ -8,8 +8,10 @@
 #include <cmath>
 #include <ctime>
 #include <tuple>
+#include <utility>
 
 #include "core/clock.hpp"
+#include "core/crash_point.hpp"
 #include "core/grant_clamp.hpp"
 #include "core/grant_writer.hpp"
 #include "core/ownership.hpp"
@@ -22,10 +24,6 @@ namespace chronos {
 
 const char* to_string(PartitionState state) {
   return state == PartitionState::kActive ? "active" : "draining";
-}
-
-double DeviceUse::available_percent(std::uint64_t total) const {
-  return total == 0 ? 0 : 100.0 * static_cast<double>(available_bytes) / static_cast<double>(total);
 }
 
 tl::unexpected<Error> partition_not_found(std::string_view id) {
@@ -52,14 +50,14 @@ double share_of_limit(const Grant& grant) {
   return exact;
 }
 
-PartitionInfo describe(const Grant& grant, const LedgerUse& use, PartitionState state) {
+PartitionInfo describe(Grant grant, LedgerUse use, PartitionState state) {
   PartitionInfo info;
   info.id = grant.id();
-  info.name = grant.name;
+  info.name = std::move(grant.name);
   info.number = grant.number;
   info.token = token_text(grant.token);
-  info.device_key = grant.device_key;
-  info.device_name = grant.device_name;
+  info.device_key = std::move(grant.device_key);
+  info.device_name = std::move(grant.device_name);
   info.device_index = grant.device_index;
   info.device_total_bytes = grant.device_total_bytes;
   info.fraction = share_of_limit(grant);
@@ -84,7 +82,7 @@ PartitionInfo describe(const Grant& grant, const LedgerUse& use, PartitionState 
   info.pid = grant.creator_pid;
   info.state = state;
   info.held = grant.held;
-  info.processes = use.processes;
+  info.processes = std::move(use.processes);
   return info;
 }
 
@@ -92,11 +90,46 @@ bool is_abandoned(const Grant& grant, const LedgerUse& use) {
   return grant.held && !use.any_live && liveness_of(grant.holder) == Liveness::kDead;
 }
 
+// Oldest first. Entries are large: their keys are sorted, and each is moved once.
+template <class Entry>
+void sort_by_age(std::vector<Entry>& entries) {
+  std::vector<std::tuple<std::uint64_t, std::uint64_t, std::size_t>> keys;
+  keys.reserve(entries.size());
+  for (const Entry& entry : entries) {
+    keys.emplace_back(entry.grant.birth_ns, entry.grant.number, keys.size());
+  }
+  if (std::is_sorted(keys.begin(), keys.end())) return;
+  std::sort(keys.begin(), keys.end());
+  std::vector<Entry> sorted;
+  sorted.reserve(entries.size());
+  for (const auto& key : keys) sorted.push_back(std::move(entries[std::get<2>(key)]));
+  entries = std::move(sorted);
+}
+
+// A partition's two files, by what their names have in common.
+using Pair = std::pair<uid_t, Token>;
+
+// `whole`: those whose files have been opened, and are whose their names say.
+void add_squatters(const std::vector<FileName>& names, std::vector<Pair> whole,
+                   PassedOver& passed) {
+  std::sort(whole.begin(), whole.end());
+  for (const FileName& name : names) {
+    const bool of_pair = name.kind == FileKind::kGrant || name.kind == FileKind::kLedger;
+    if (of_pair && std::binary_search(whole.begin(), whole.end(), Pair(name.uid, name.token))) {
+      continue;
+    }
+    passed.add_squatter(name);
+  }
+}
+
 }  // namespace
 
 bool Registry::Entry::is_mine() const { return grant.owner == ::geteuid(); }
 bool Registry::Entry::may_write() const { return grant.creator == ::geteuid() || ::geteuid() == 0; }
-PartitionInfo Registry::Entry::info() const { return describe(grant, use, state()); }
+PartitionInfo Registry::Entry::info() const& { return describe(grant, use, state()); }
+PartitionInfo Registry::Entry::info() && {
+  return describe(std::move(grant), std::move(use), state());
+}
 
 Result<const Registry::Entry*> Registry::Look::choose(std::string_view id) const {
   const Entry* chosen = nullptr;
@@ -120,6 +153,16 @@ Result<const Registry::Entry*> Registry::Look::choose(std::string_view id) const
   return chosen;
 }
 
+bool Registry::Look::has_number(const StateDir& state, std::uint64_t number) const {
+  const bool seen = std::any_of(entries.begin(), entries.end(),
+                                [&](const Entry& entry) { return entry.grant.number == number; });
+  return seen || std::any_of(unread.begin(), unread.end(), [&](const FileName& name) {
+           if (TokenTags::of(name.token).number != static_cast<std::uint16_t>(number)) return false;
+           auto grant = read_grant(state, name);
+           return grant && grant->number == number;
+         });
+}
+
 // Makes the end of a partition known to running programs and then, if they hold nothing any more,
 // takes its files away: the grant first, because a ledger without a grant is nobody's partition.
 // The value says whether the files are gone. Needs the registry's lock.
@@ -127,11 +170,15 @@ Result<bool> Registry::put_away(const Entry& entry) {
   if (!entry.may_write()) return false;
   auto ended = end_grant(state_, entry.name);
   if (!ended) return pass_on(ended);
+  CHRONOS_POINT(put_away_ended);
   // Only now the sum: a charge that did not see the end is in it.
   auto use = read_ledger(state_, entry.grant);
+  CHRONOS_POINT(put_away_summed);
   if (use && use->used_bytes > 0) return false;
   remove_file(state_, entry.name);
+  CHRONOS_POINT(put_away_grant_gone);
   remove_file(state_, {entry.name.uid, entry.name.token, FileKind::kLedger});
+  CHRONOS_POINT(put_away_ledger_gone);
   return true;
 }
 
@@ -150,23 +197,44 @@ Result<void> Registry::Look::may_have(uid_t owner, const Device& device, std::ui
   return policy.may_have(giver, owner, asked);
 }
 
-Result<Registry::Look> Registry::look(const Device* asked_for) {
+// Whether a partition can take more or less than its grant alone says: it has ended, or ends with
+// its programs, or they may hold what is above its limit.
+bool Registry::Entry::needs_ledger() const {
+  return over || grant.held || grant.draining_bytes > grant.limit_bytes;
+}
+
+Result<Registry::Look> Registry::look_at_all() { return look({}); }
+
+// All that `id` can mean.
+Result<Registry::Look> Registry::look_for(std::string_view id) {
+  return look({[id](const FileName& name) { return may_match(name.token, id); }});
+}
+
+Result<Registry::Look> Registry::look(const Scope& scope) {
   auto names = scan(state_);
   if (!names) return pass_on(names);
-  Look look{std::move(*names), {}, {}, Policy::load()};
+  Look look{std::move(*names), {}, {}, {}, Policy::load()};
   warnings_.clear();
+  inventories_.clear();
+  for (const FileName& name : look.names) {
+    if (name.kind == FileKind::kDevices) inventories_.push_back(name.text());
+  }
   if (const PolicyProblem* problem = look.policy.problem()) {
     warnings_.push_back(
         fmt::format("policy: {} (until this is mended, nothing is given out)", problem->line()));
   }
-  GrantClamp clamp(look.policy, devices_for(look.policy, state_, asked_for));
+  GrantClamp clamp(look.policy, devices_for(look.policy, state_, scope.asked_for));
   PassedOver passed(state_);
-  if (::geteuid() == 0) passed.add_squatters(look.names);
+  std::vector<Pair> whole;
   const auto is_grant = [](const FileName& name) { return name.kind == FileKind::kGrant; };
   look.entries.reserve(
       static_cast<std::size_t>(std::count_if(look.names.begin(), look.names.end(), is_grant)));
   for (const FileName& name : look.names) {
     if (!is_grant(name)) continue;
+    if (scope.wants && clamp.is_idle() && !scope.wants(name)) {
+      look.unread.push_back(name);
+      continue;
+    }
     auto grant = read_grant(state_, name);
     if (!grant) {
       if (grant.error().code == ErrorCode::kExpired) look.expired.push_back(name);
@@ -177,9 +245,14 @@ Result<Registry::Look> Registry::look(const Device* asked_for) {
     Entry entry{name, std::move(*grant), {}, false};
     // The clock before the words: whoever charged before the deadline is then in the sum.
     entry.over = entry.grant.ended || boot_now() >= entry.grant.deadline_ns;
-    auto use = read_ledger(state_, entry.grant);
+    if (!scope.all_ledgers && clamp.is_idle() && !entry.needs_ledger()) {
+      look.entries.push_back(std::move(entry));
+      continue;
+    }
+    auto use = look_at_ledger(state_, entry.grant);
     if (use) {
       entry.use = std::move(*use);
+      whole.emplace_back(name.uid, name.token);
     } else if (read_grant(state_, name)) {  // else it was put away between the two looks
       passed.add({name.uid, name.token, FileKind::kLedger}, use.error());
     } else {
@@ -188,9 +261,9 @@ Result<Registry::Look> Registry::look(const Device* asked_for) {
     entry.over = entry.over || entry.use.ended || is_abandoned(entry.grant, entry.use);
     look.entries.push_back(std::move(entry));
   }
-  std::sort(look.entries.begin(), look.entries.end(), [](const Entry& a, const Entry& b) {
-    return std::tie(a.grant.birth_ns, a.grant.number) < std::tie(b.grant.birth_ns, b.grant.number);
-  });
+  const bool tells_of_squatters = ::geteuid() == 0 && !scope.wants;
+  if (tells_of_squatters) add_squatters(look.names, std::move(whole), passed);
+  sort_by_age(look.entries);
   for (std::string& line : passed.lines()) warnings_.push_back(std::move(line));
   for (Entry& entry : look.entries) {
     clamp.clamp_bytes(entry.grant, entry.over, entry.use.used_bytes);
@@ -204,7 +277,9 @@ void Registry::forget_drained(const Entry& entry) {
   const bool drained = entry.grant.draining_bytes > entry.grant.limit_bytes &&
                        entry.use.used_bytes <= entry.grant.limit_bytes;
   if (entry.over || !drained || !entry.may_write()) return;
+  CHRONOS_POINT(sweep_drained);
   if (auto writer = GrantWriter::open(state_, entry.name)) (void)writer->set_draining(0);
+  CHRONOS_POINT(sweep_drained_forgotten);
 }
 
 // Puts away what has ended or was left half made by a command that was killed, as far as the files
@@ -228,38 +303,45 @@ void Registry::sweep(Look& look) {
                         (name.kind == FileKind::kTicket && !is_waiting(state_, name)) ||
                         (name.kind == FileKind::kLedger &&
                          !std::binary_search(granted.begin(), granted.end(), name.token));
-    if (orphan) remove_file(state_, name);
+    if (!orphan) continue;
+    CHRONOS_POINT(sweep_orphan);
+    remove_file(state_, name);
+    CHRONOS_POINT(sweep_orphan_gone);
   }
   for (const FileName& name : look.expired) {
     if (name.uid != me && me != 0) continue;
     remove_file(state_, name);
+    CHRONOS_POINT(sweep_old_grant_gone);
     remove_file(state_, {name.uid, name.token, FileKind::kLedger});
+    CHRONOS_POINT(sweep_old_ledger_gone);
   }
 }
 
 Result<std::vector<PartitionInfo>> Registry::list() {
-  auto seen = look();
+  auto seen = look_at_all();
   if (!seen) return pass_on(seen);
   const bool untidy =
       std::any_of(seen->entries.begin(), seen->entries.end(),
                   [](const Entry& entry) { return entry.gone() && entry.may_write(); });
   if (untidy) {
+    CHRONOS_POINT(list_untidy);
     if (auto lock = RegistryLock::try_acquire(state_)) {
       // Look again: what was half made a moment ago may be whole by now.
-      seen = look();
+      seen = look_at_all();
       if (!seen) return pass_on(seen);
       sweep(*seen);
     }
   }
   std::vector<PartitionInfo> partitions;
-  for (const Entry& entry : seen->entries) {
-    if (!entry.gone()) partitions.push_back(entry.info());
+  partitions.reserve(seen->entries.size());
+  for (Entry& entry : seen->entries) {
+    if (!entry.gone()) partitions.push_back(std::move(entry).info());
   }
   return partitions;
 }
 
 Result<PartitionInfo> Registry::find(std::string_view id) {
-  auto seen = look();
+  auto seen = look_for(id);
   if (!seen) return pass_on(seen);
   const Entry* chosen = nullptr;
   for (const Entry& entry : seen->entries) {
@@ -286,40 +368,6 @@ Result<Registry::Standing> Registry::standing(const PartitionInfo& partition) {
   // A ledger that cannot be read ends nothing, as in look().
   if (use && (use->ended || is_abandoned(*grant, *use))) return Standing{};
   return Standing{true, grant->deadline_ns - now};
-}
-
-DeviceUse Registry::use_of(const Device& device, const std::vector<PartitionInfo>& partitions) {
-  DeviceUse use;
-  for (const PartitionInfo& partition : partitions) {
-    if (partition.device_key != device.key) continue;
-    // Nobody can hold or reserve more of a device than there is of it.
-    const std::uint64_t used = std::min(partition.used_bytes, device.total_bytes);
-    use.used_bytes += used;
-    if (partition.state == PartitionState::kActive) {
-      const std::uint64_t limit = std::min(partition.limit_bytes, device.total_bytes);
-      use.reserved_bytes += limit;
-      use.draining_bytes += used - std::min(used, limit);
-      ++use.active_partitions;
-    } else {
-      use.draining_bytes += used;
-    }
-  }
-  const std::uint64_t taken = use.reserved_bytes + use.draining_bytes;
-  use.available_bytes = device.total_bytes > taken ? device.total_bytes - taken : 0;
-  return use;
-}
-
-Result<void> Registry::check_capacity(const Device& device, std::uint64_t bytes,
-                                      const std::vector<PartitionInfo>& others,
-                                      std::uint64_t own_bytes) {
-  const std::uint64_t available = use_of(device, others).available_bytes;
-  if (bytes <= available) return {};
-  return fail(
-      ErrorCode::kNoCapacity, fmt::format("Not enough available memory on device {}", device.index),
-      fmt::format("asked {}, available {} of {}{}; `chronos list` shows who has the rest and until "
-                  "when",
-                  format_bytes(bytes), format_bytes(available), format_bytes(device.total_bytes),
-                  own_bytes == 0 ? "" : fmt::format(" with its own {}", format_bytes(own_bytes))));
 }
 
 }  // namespace chronos

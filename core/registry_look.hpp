@@ -3,6 +3,7 @@
 
 #include <unistd.h>
 
+#include <functional>
 #include <string_view>
 #include <vector>
 
@@ -22,14 +23,27 @@ struct Registry::Entry {
   PartitionState state() const {
     return over ? PartitionState::kDraining : PartitionState::kActive;
   }
+  bool needs_ledger() const;
   bool gone() const { return over && use.used_bytes == 0; }
   bool is_mine() const;
   bool may_write() const;  // its grant
-  PartitionInfo info() const;
+  PartitionInfo info() const&;
+  PartitionInfo info() &&;
+};
+
+// Whose partitions a look is to find, and how much of each.
+struct Registry::Scope {
+  // None: all of them. Where a policy lowers what others' grants say, it takes all to know by how
+  // much, and so all are found.
+  std::function<bool(const FileName&)> wants;
+  // Whether ledgers are read of those whose grants alone say what they can take at most.
+  bool all_ledgers = true;
+  const Device* asked_for = nullptr;  // for the shares of a policy
 };
 
 struct Registry::Look {
   std::vector<FileName> names;
+  std::vector<FileName> unread;   // grants that the look was not for
   std::vector<FileName> expired;  // grants of an earlier boot
   std::vector<Entry> entries;     // oldest first
   Policy policy;
@@ -37,6 +51,12 @@ struct Registry::Look {
   // The active partition that `id` means; the caller's own wins where several match.
   // Errors: kNotFound, kInvalid (several are called so).
   Result<const Entry*> choose(std::string_view id) const;
+
+  // Whether a partition has this number; reads what was not read and may have it.
+  bool has_number(const StateDir& state, std::uint64_t number) const;
+
+  // What is taken of a device; without the partition `but`.
+  DeviceUse use_of(const Device& device, const Token* but = nullptr) const;
 
   // Whether the policy lets `giver` give `owner` one partition more, of this size and for this
   // long since its birth; with `instead_of`, in the place of that one. Errors: kPermission.

@@ -15,6 +15,7 @@
 #include <chrono>
 #include <ctime>
 
+#include "core/crash_point.hpp"
 #include "core/partition_files.hpp"
 #include "core/registry.hpp"
 #include "core/registry_lock.hpp"
@@ -110,6 +111,7 @@ Result<std::optional<PartitionInfo>> Registry::Wait::join() {
   auto ticket = Ticket::take(state(), request_.device.key, bytes(), last);
   if (!ticket) return pass_on(ticket);
   ticket_.emplace(std::move(*ticket));
+  CHRONOS_POINT(wait_joined);
   return std::optional<PartitionInfo>();
 }
 
@@ -140,8 +142,10 @@ Result<std::optional<PartitionInfo>> Registry::Wait::try_my_turn() {
     return pass_on(lock);
   }
   Line line;
+  CHRONOS_POINT(wait_my_turn);
   line.is_first = true;
   auto made = registry_.admit(request_, owner_, line);
+  CHRONOS_POINT(wait_tried);
   if (made) return std::optional(std::move(*made));
   if (made.error().code == ErrorCode::kNoCapacity) return std::optional<PartitionInfo>();
   return pass_on(made);
@@ -152,6 +156,7 @@ Result<std::optional<PartitionInfo>> Registry::Wait::look() {
   forget_those_gone();
   // Watched first, looked at second: what happens in between wakes us.
   watch(ahead_.empty());
+  CHRONOS_POINT(wait_watching);
   forget_those_gone();
   if (ahead_.empty() && watched_) watch(true);
   auto partitions = registry_.list();
@@ -165,6 +170,7 @@ Result<std::optional<PartitionInfo>> Registry::Wait::look() {
     room_was_there = true;
   }
   report(*partitions, use);
+  CHRONOS_POINT(wait_looked);
   auto armed = arm(*partitions, ahead_.empty() && !room_was_there);
   if (!armed) return pass_on(armed);
   return std::optional<PartitionInfo>();
@@ -266,6 +272,7 @@ Registry::Wait::Woken Registry::Wait::sleep() {
         }
       }
     }
+    CHRONOS_POINT(wait_woken);
     if (look) return Woken::kLook;
   }
 }

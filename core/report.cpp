@@ -7,7 +7,6 @@
 
 #include "core/text.hpp"
 #include "core/units.hpp"
-#include "core/users.hpp"
 
 namespace chronos {
 namespace {
@@ -30,6 +29,11 @@ Json time_json(std::int64_t seconds) {
 Json json_answer() { return Json{{"schema_version", 1}}; }
 
 Json partition_json(const PartitionInfo& partition) {
+  UserNames users;
+  return partition_json(partition, users);
+}
+
+Json partition_json(const PartitionInfo& partition, UserNames& users) {
   Json processes = Json::array();
   for (const ProcessUse& process : partition.processes) {
     processes.push_back(Json{{"pid", process.pid}, {"used_bytes", process.used_bytes}});
@@ -49,9 +53,8 @@ Json partition_json(const PartitionInfo& partition) {
   json["duration_seconds"] = (partition.duration_ns + kNanosPerSecond - 1) / kNanosPerSecond;
   json["time_remaining_seconds"] = partition.remaining_ns / kNanosPerSecond;
   json["expires_at"] = time_json(partition.expires_at);
-  const std::string owner = user_name(partition.owner);
-  json["owner"] = owner;
-  json["creator"] = partition.creator == partition.owner ? owner : user_name(partition.creator);
+  json["owner"] = users.of(partition.owner);
+  json["creator"] = users.of(partition.creator);
   json["pid"] = partition.pid > 0 ? Json(partition.pid) : Json(nullptr);
   json["state"] = to_string(partition.state);
   json["processes"] = std::move(processes);

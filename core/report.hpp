@@ -12,6 +12,7 @@
 
 #include "core/device.hpp"
 #include "core/registry.hpp"
+#include "core/users.hpp"
 
 namespace chronos {
 
@@ -21,6 +22,7 @@ using Json = nlohmann::ordered_json;
 Json json_answer();
 
 Json partition_json(const PartitionInfo& partition);
+Json partition_json(const PartitionInfo& partition, UserNames& users);
 Json device_json(const Device& device, const DeviceUse& use);
 Json available_json(const Device& device, const DeviceUse& use);
 

@@ -5,6 +5,7 @@
 #include <optional>
 #include <type_traits>
 
+#include "core/crash_point.hpp"
 #include "core/slot_judge.hpp"
 
 namespace chronos {
@@ -75,11 +76,15 @@ Result<Ticket> Ticket::take(const StateDir& state, std::string_view device_key, 
   UniqueFd locked;
   auto made = make_file(state, name, sizeof layout, bytes_of_it, name.uid, &locked);
   if (!made) return pass_on(made);
+  CHRONOS_POINT(ticket_made);
   return Ticket(state, name, std::move(locked));
 }
 
 Ticket::~Ticket() {
-  if (lock_) remove_file(*state_, file_);
+  if (!lock_) return;
+  CHRONOS_POINT(ticket_leaving);
+  remove_file(*state_, file_);
+  CHRONOS_POINT(ticket_gone);
 }
 
 std::vector<Waiting> read_tickets(const StateDir& state, const std::vector<FileName>& names) {

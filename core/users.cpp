@@ -47,6 +47,12 @@ std::string user_name(uid_t uid) {
   return std::to_string(uid);
 }
 
+const std::string& UserNames::of(uid_t uid) {
+  const auto [at, is_new] = known_.try_emplace(uid);
+  if (is_new) at->second = user_name(uid);
+  return at->second;
+}
+
 Result<uid_t> find_user(std::string_view name_or_uid) {
   const std::string text(name_or_uid);
   std::vector<char> buffer;

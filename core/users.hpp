@@ -3,6 +3,7 @@
 
 #include <sys/types.h>
 
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -14,6 +15,15 @@ namespace chronos {
 
 // The name of `uid`, or its number as text where the system knows no name.
 std::string user_name(uid_t uid);
+
+// For one listing: asks for each name once. One thread; short-lived, because names change.
+class UserNames {
+ public:
+  const std::string& of(uid_t uid);
+
+ private:
+  std::map<uid_t, std::string> known_;
+};
 
 // An existing user by name or number. Errors: kInvalid.
 Result<uid_t> find_user(std::string_view name_or_uid);

@@ -72,29 +72,29 @@ watch_step() {
   done
 }
 
-step_pid='' watch_pid=''
+step_pid='' watch_pid='' behind_pid=''
 stop_step() {
+  local pid
   if [[ -n $watch_pid ]]; then kill "$watch_pid" 2>/dev/null || true; fi
-  if [[ -n $step_pid ]]; then
-    kill "$step_pid" 2>/dev/null || true
-    wait "$step_pid" 2>/dev/null || true
-  fi
-  step_pid='' watch_pid=''
+  for pid in $step_pid $behind_pid; do kill "$pid" 2>/dev/null || true; done
+  for pid in $step_pid $behind_pid; do wait "$pid" 2>/dev/null || true; done
+  step_pid='' watch_pid='' behind_pid=''
 }
 trap 'stop_step; exit 130' INT
 trap 'stop_step; exit 143' TERM HUP
 
-# step TITLE LOG SECONDS COMMAND...: runs the command for at most SECONDS, its output into
-# build/logs/LOG, and says how long it took. Returns the command's status, after the log's end was
-# printed if that is not 0. The command gets no stdin, and default signals: bash starts background
+# The command of a step; its pid in $!. It gets no stdin, and default signals: bash starts background
 # commands with SIGINT ignored, which a tested program would inherit.
-step() {
-  local title=$1 log=$logs/$2 limit=$3 start=$SECONDS status=0
-  shift 3
-  [[ -t 1 ]] || say "== $title"
+start_step() {  # LOG SECONDS COMMAND...
+  local log=$1 limit=$2
+  shift 2
   : >"$log"
   env --default-signal=INT,QUIT timeout -k 10 "$limit" "$@" >"$log" 2>&1 </dev/null &
-  step_pid=$!
+}
+
+# Waits for the command `step_pid`, and says how it ended. Returns its status.
+end_step() {  # TITLE LOG SECONDS START
+  local title=$1 log=$2 limit=$3 start=$4 status=0
   watch_step "$title" "$log" &
   watch_pid=$!
   wait "$step_pid" || status=$?
@@ -113,10 +113,36 @@ step() {
   # A compiler's first error, and which tests failed, may stand far above the end.
   {
     grep -m 3 -E '(^|[ :])(fatal )?error: ' "$log" && echo ...
-    grep -m 12 -E '^(FAILED|ERROR) |^E  ' "$log" && echo ...
+    grep -m 12 -E '^(FAILED|ERROR|PROBLEM) |^E  ' "$log" && echo ...
     tail -n 60 "$log"
   } | sed 's/^/   | /'
   return "$status"
+}
+
+# step TITLE LOG SECONDS COMMAND...: runs the command for at most SECONDS, its output into
+# build/logs/LOG, and says how long it took. Returns the command's status, after the log's end was
+# printed if that is not 0.
+step() {
+  local title=$1 log=$logs/$2 limit=$3 start=$SECONDS
+  shift 3
+  [[ -t 1 ]] || say "== $title"
+  start_step "$log" "$limit" "$@"
+  step_pid=$!
+  end_step "$title" "$log" "$limit" "$start"
+}
+
+# step_behind, with the same arguments, starts a step that goes on behind those that follow; there is
+# one such step at a time. catch_up waits for it, and ends as `step` does.
+step_behind() {
+  behind=("$1" "$logs/$2" "$3" "$SECONDS")
+  say "== $1, behind the next steps"
+  start_step "$logs/$2" "$3" "${@:4}"
+  behind_pid=$!
+}
+catch_up() {
+  [[ -t 1 ]] || say "== the rest of ${behind[0]}"
+  step_pid=$behind_pid behind_pid=''
+  end_step "${behind[@]}"
 }
 
 # as_root COMMAND...: as root, or through sudo. can_be_root tells whether that will work; sudo may

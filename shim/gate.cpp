@@ -7,6 +7,7 @@
 #include <atomic>
 #include <memory>
 
+#include "core/crash_point.hpp"
 #include "core/units_text.hpp"
 #include "shim/message.hpp"
 #include "shim/process.hpp"
@@ -100,6 +101,7 @@ inline void credit(Receipt receipt) {
 
 Receipt reserve(const Assignment& assignment, std::uint64_t size) {
   const Receipt receipt = charge(assignment, size);
+  CHRONOS_POINT(shim_reserved);
   if (trace::on()) receipt.is_charged() ? trace::admitted(size) : trace::refused(size);
   return receipt;
 }
@@ -122,7 +124,9 @@ bool detail::change(const Assignment& assignment, std::uint64_t actual, Receipt&
 void give_back(Receipt receipt) {
   if (!is_ours(receipt)) return;
   if (trace::on()) trace::given_back(receipt.bytes());
+  CHRONOS_POINT(shim_giving_back);
   credit(receipt);
+  CHRONOS_POINT(shim_given_back);
 }
 
 void undo(Receipt receipt, bool by_driver) {

@@ -29,6 +29,7 @@ class Waiter:
         self._cancelled = False
         self._answer: Optional[Dict[str, Any]] = None
         self._error: Optional[BaseException] = None
+        self._thread: Optional[threading.Thread] = None
         self._ended = threading.Event()  # joining a thread cannot be interrupted and taken up again
         self._tell: Callable[[], object] = self._ended.set
 
@@ -70,21 +71,25 @@ class Waiter:
 
     def _start(self) -> None:
         # Daemonic: who is in line when the interpreter ends is gone from it.
+        self._thread = threading.Thread(target=self._run, name="chronos-wait", daemon=True)
         try:
-            threading.Thread(target=self._run, name="chronos-wait", daemon=True).start()
+            self._thread.start()
         except RuntimeError:  # no thread can be had
             os.close(self._cancel_read)
             os.close(self._cancel_write)
+            self._cancel_write = -1
+            self._ended.set()
             raise
 
     def wait(self) -> Dict[str, Any]:
         """Blocks. Whatever interrupts it (KeyboardInterrupt) leaves the line."""
-        self._start()
         try:
+            self._start()
             self._ended.wait()
         except BaseException:
             self._cancel()
-            self._ended.wait()
+            if self._thread is not None and self._thread.ident is not None:
+                self._ended.wait()
             raise
         return self._result()
 

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+#include "core/crash_point.hpp"
 #include "shim/contexts.hpp"
 #include "shim/gate.hpp"
 #include "shim/guard.hpp"
@@ -45,6 +46,7 @@ cl_mem create_charged(const Table& real, cl_context context, std::uint64_t size,
   if (!receipt.is_charged()) return refused(errcode_ret);
   cl_int error = CL_SUCCESS;
   cl_mem object = create(&error);
+  CHRONOS_POINT(shim_object_made);
   if (object == nullptr) {
     undo(receipt);
   } else if (!adjust(assignment, settle(object), receipt) ||
@@ -54,6 +56,7 @@ cl_mem create_charged(const Table& real, cl_context context, std::uint64_t size,
     undo(receipt, false);
     return refused(errcode_ret);
   }
+  CHRONOS_POINT(shim_object_followed);
   if (errcode_ret != nullptr) *errcode_ret = error;
   return object;
 }
@@ -133,6 +136,7 @@ void* allocate_charged(const Table& real, cl_context context, const Assignment* 
   Receipt receipt = reserve(*assignment, charged_first(*assignment, size));
   if (!receipt.is_charged()) return refuse();
   void* address = allocate();
+  CHRONOS_POINT(shim_memory_made);
   if (address == nullptr) {
     undo(receipt);
   } else if (!adjust(*assignment, size, receipt)) {
@@ -141,6 +145,7 @@ void* allocate_charged(const Table& real, cl_context context, const Assignment* 
     return refuse();
   } else {
     keep_pointer(address, {size, receipt});
+    CHRONOS_POINT(shim_memory_kept);
   }
   return address;
 }

@@ -55,8 +55,10 @@ struct MemoryObjectHooks {
     Guard guard;
     const Table& real = Door::real(object);
     const Released released = note_release(object);
+    CHRONOS_POINT(shim_release_counted);
     const bool later = follow_commands(real, object, released);
     const cl_int status = real.clReleaseMemObject(object);
+    CHRONOS_POINT(shim_object_released);
     if (!later) give_back(released.receipt);
     return status;
   }

@@ -28,20 +28,27 @@ Function symbol(void* handle, const char* name) {
   return found;
 }
 
+// Makes `entry` of a table call the same entry in the table of its first argument's driver.
+template <auto Member, class Result, class Object, class... More>
+void dispatch(Table& table, Result (CL_API_CALL* Table::* /*member*/)(Object, More...)) {
+  table.*Member = [](Object object, More... more) -> Result {
+    return (MiniLoader::table_of(object).*Member)(object, more...);
+  };
+}
+
 // The end of a chain of layers: the call goes to the table of the object's driver.
 Table terminator(const Table& driver) {
   Table table = driver;
-  table.clCreateBuffer = [](cl_context context, cl_mem_flags flags, size_t size, void* host,
-                            cl_int* error) {
-    return MiniLoader::table_of(context).clCreateBuffer(context, flags, size, host, error);
-  };
-  table.clReleaseMemObject = [](cl_mem object) {
-    return MiniLoader::table_of(object).clReleaseMemObject(object);
-  };
-  table.clSetMemObjectDestructorCallback =
-      [](cl_mem object, void(CL_CALLBACK * notify)(cl_mem, void*), void* data) {
-        return MiniLoader::table_of(object).clSetMemObjectDestructorCallback(object, notify, data);
-      };
+#define CHRONOS_BENCH_DISPATCH(name) dispatch<&Table::name>(table, &Table::name)
+  CHRONOS_BENCH_DISPATCH(clCreateBuffer);
+  CHRONOS_BENCH_DISPATCH(clReleaseMemObject);
+  CHRONOS_BENCH_DISPATCH(clSetMemObjectDestructorCallback);
+  CHRONOS_BENCH_DISPATCH(clSVMAlloc);
+  CHRONOS_BENCH_DISPATCH(clSVMFree);
+  CHRONOS_BENCH_DISPATCH(clEnqueueWriteBuffer);
+  CHRONOS_BENCH_DISPATCH(clEnqueueNDRangeKernel);
+  CHRONOS_BENCH_DISPATCH(clFinish);
+#undef CHRONOS_BENCH_DISPATCH
   return table;
 }
 
@@ -82,16 +89,18 @@ MiniLoader::MiniLoader(const std::string& driver, const std::string& shim,
                        const std::string& empty_layer, const std::string& callback_layer) {
   constexpr char kGetAddress[] = "clGetExtensionFunctionAddress";
   void* handle = open_library(driver);
-  cl_platform_id platform = first_platform(symbol<GetAddress>(handle, kGetAddress));
-  driver_ = &table_of(platform);
+  platform_ = first_platform(symbol<GetAddress>(handle, kGetAddress));
+  driver_ = &table_of(platform_);
   bare_ = *driver_;
   cl_device_id device = nullptr;
-  if (bare_.clGetDeviceIDs(platform, CL_DEVICE_TYPE_ALL, 1, &device, nullptr) != CL_SUCCESS) {
+  if (bare_.clGetDeviceIDs(platform_, CL_DEVICE_TYPE_ALL, 1, &device, nullptr) != CL_SUCCESS) {
     give_up("the driver has no device");
   }
   cl_int error = CL_SUCCESS;
   context_ = bare_.clCreateContext(nullptr, 1, &device, nullptr, nullptr, &error);
   if (context_ == nullptr) give_up("no context");
+  queue_ = bare_.clCreateCommandQueue(context_, device, 0, &error);
+  if (queue_ == nullptr) give_up("no queue");
   device_ = opencl::describe_device(
       DriverFacts{bare_.clGetPlatformInfo, bare_.clGetDeviceIDs, bare_.clGetDeviceInfo}, device);
 

@@ -1,6 +1,8 @@
 // An ICD loader in a few lines, which can do what a real one cannot: change from call to call
 // between no layer, one layer and another, and between a driver's own table and the patched one.
 // So the same objects of the same driver in the same process are timed each way in turn.
+//
+// Threads: while calls are made, open_doors() is not called.
 #pragma once
 
 #include <string>
@@ -26,14 +28,16 @@ class MiniLoader {
   // As the shim identifies it.
   const Device& device() const { return device_; }
 
-  // As ocl-icd and the Khronos loader have it.
-  cl_mem create_buffer(cl_mem_flags flags, size_t size, cl_int* error) const {
-    const Table& table = first_layer_ != nullptr ? *first_layer_ : table_of(context_);
-    return table.clCreateBuffer(context_, flags, size, nullptr, error);
-  }
-  cl_int release(cl_mem object) const {
-    const Table& table = first_layer_ != nullptr ? *first_layer_ : table_of(object);
-    return table.clReleaseMemObject(object);
+  // The driver's own, made before any door was opened.
+  cl_platform_id platform() const { return platform_; }
+  cl_context context() const { return context_; }
+  cl_command_queue queue() const { return queue_; }
+  // What stood in the driver's table before it was patched.
+  const Table& bare() const { return bare_; }
+
+  // Where a call for this object goes first, as ocl-icd and the Khronos loader have it.
+  const Table& entries(const void* object) const {
+    return first_layer_ != nullptr ? *first_layer_ : table_of(object);
   }
 
   static Table& table_of(const void* object) { return **static_cast<Table* const*>(object); }
@@ -47,7 +51,9 @@ class MiniLoader {
   Table bare_{};             // what stood in it
   Table patched_{};          // what the driver door makes of it
   Device device_;
+  cl_platform_id platform_ = nullptr;
   cl_context context_ = nullptr;
+  cl_command_queue queue_ = nullptr;
 };
 
 }  // namespace chronos::bench

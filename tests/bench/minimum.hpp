@@ -14,10 +14,11 @@
 namespace chronos::bench {
 
 struct Way {
-  std::string name;
-  std::function<void()> prepare;  // not timed; may be empty
-  std::function<void()> batch;
-  std::vector<double> nanoseconds;  // of each batch, per operation
+  std::string name{};
+  std::function<void()> prepare{};  // not timed; may be empty
+  std::function<void()> batch{};
+  std::vector<double> nanoseconds{};  // of each batch, per operation
+  double cpu = 0;                     // the least time of processors, where somebody looked
 };
 
 inline double median(std::vector<double> values) {
@@ -41,10 +42,37 @@ inline double time_batch(Way& way, int operations_in_a_batch) {
 // before.
 enum class Order { kShifting, kFixed };
 
+// Whether every minimum is as low as it gets: none has fallen in the last third of the rounds.
+class Settled {
+ public:
+  explicit Settled(std::size_t count) : least_(count, 1e300) {}
+  void saw(std::size_t way, double nanoseconds, std::size_t round) {
+    constexpr double kWorthMore = 0.998;
+    if (nanoseconds < least_[way] * kWorthMore) fell_ = round;
+    least_[way] = std::min(least_[way], nanoseconds);
+  }
+  bool after(std::size_t rounds) const { return (fell_ + 1) * 3 < rounds * 2; }
+
+ private:
+  std::vector<double> least_;
+  std::size_t fell_ = 0;
+};
+
+// At least `rounds`, and up to four times as many while a minimum still falls and it takes no more
+// than some seconds; on a machine that is very busy fewer, after a minute and a half.
 inline void alternate(std::vector<Way>& ways, int rounds, int operations_in_a_batch,
                       Order order = Order::kShifting) {
   const std::size_t count = ways.size();
-  for (std::size_t round = 0; round < static_cast<std::size_t>(rounds); ++round) {
+  const auto wanted = static_cast<std::size_t>(std::max(rounds, 1));
+  Settled settled(count);
+  const auto start = std::chrono::steady_clock::now();
+  for (std::size_t round = 0;; ++round) {
+    const auto taken = std::chrono::steady_clock::now() - start;
+    if (round >= wanted &&
+        (taken > std::chrono::seconds(15) || round >= 4 * wanted || settled.after(round))) {
+      break;
+    }
+    if (round >= 5 && taken > std::chrono::seconds(90)) break;
     for (std::size_t i = 0; i < count; ++i) {
       std::size_t at = i;
       if (order == Order::kShifting) {
@@ -52,6 +80,7 @@ inline void alternate(std::vector<Way>& ways, int rounds, int operations_in_a_ba
       }
       Way& way = ways[at % count];
       way.nanoseconds.push_back(time_batch(way, operations_in_a_batch));
+      settled.saw(at % count, way.nanoseconds.back(), round);
     }
   }
 }
@@ -60,10 +89,11 @@ inline void alternate(std::vector<Way>& ways, int rounds, int operations_in_a_ba
 inline void print(const char* group, const std::vector<Way>& ways) {
   for (const Way& way : ways) {
     std::printf(
-        R"({"group": "%s", "name": "%s", "min_ns": %.2f, "median_ns": %.2f, "batches": %zu})"
-        "\n",
-        group, way.name.c_str(), *std::min_element(way.nanoseconds.begin(), way.nanoseconds.end()),
+        R"({"group": "%s", "name": "%s", "min_ns": %.2f, "median_ns": %.2f, "batches": %zu)", group,
+        way.name.c_str(), *std::min_element(way.nanoseconds.begin(), way.nanoseconds.end()),
         median(way.nanoseconds), way.nanoseconds.size());
+    if (way.cpu > 0) std::printf(R"(, "cpu_ns": %.0f)", way.cpu);
+    std::printf("}\n");
   }
 }
 

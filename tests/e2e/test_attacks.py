@@ -274,6 +274,15 @@ def test_something_else_in_place_of_a_file(lab, kind, what):
     assert hers(f"make({MIB})") == REFUSED
 
 
+def checksum_of(data):
+    """FNV-1a, eight bytes a step."""
+    whole = 0xcbf29ce484222325
+    for word, in struct.iter_unpack("<Q", data):
+        whole = (whole ^ word) * 0x100000001b3 % 2**64
+        whole ^= whole >> 32
+    return whole
+
+
 def test_a_grant_with_another_ones_number(lab):
     """Numbers can be written into one's own grant: then root names partitions by their tokens."""
     lab.alice("create", 0, "64MiB", "1h")
@@ -285,20 +294,29 @@ def test_a_grant_with_another_ones_number(lab):
     assert struct.unpack_from("<Q", data, number) == (2,)
     struct.pack_into("<Q", data, number, 1)
     end = words_at(data, 64 * MIB) // 64 * 64  # the words begin a cache line after the checksum
-    for checksum in range(end - 64, end, 8):  # FNV-1a of all before it
-        whole = 0xcbf29ce484222325
-        for byte in his.read_bytes()[:checksum]:
-            whole = (whole ^ byte) * 0x100000001b3 % 2**64
-        if his.read_bytes()[checksum:checksum + 8] == struct.pack("<Q", whole):
-            break
-    else:
-        pytest.fail("no checksum found")
-    whole = 0xcbf29ce484222325
-    for byte in data[:checksum]:
-        whole = (whole ^ byte) * 0x100000001b3 % 2**64
-    struct.pack_into("<Q", data, checksum, whole)
-    lab.bob.python("import sys; open(sys.argv[1], 'r+b').write(bytes.fromhex(sys.argv[2]))", his,
-                   data.hex())
+    good = his.read_bytes()
+    checksum, = (at for at in range(end - 64, end, 8)
+                 if good[at:at + 8] == struct.pack("<Q", checksum_of(good[:at])))
+    struct.pack_into("<Q", data, checksum, checksum_of(data[:checksum]))
+    rewrite = ("import os, sys\n"
+               "open(sys.argv[1], 'r+b').write(bytes.fromhex(sys.argv[2]))\n")
+    lab.bob.python(rewrite, his, data.hex())
+    # Its name still says number 2, and so it is no grant at all: not for his own programs either.
+    listed = json.loads(lab.chronos("list", "--json").stdout)["partitions"]
+    assert [one["owner"] for one in listed] == [lab.alice.name]
+    assert lab.bob.session()(f"make({MIB})") == REFUSED
+    token = his.name.split(".")[2]
+    forged = token[:8] + "0001" + token[12:]
+    data[16:32] = bytes.fromhex(forged)
+    struct.pack_into("<Q", data, checksum, checksum_of(data[:checksum]))
+    ledger = lab.state / f"chronos.{lab.bob.uid}.{token}.ledger"
+    slots = bytearray(ledger.read_bytes())
+    slots[16:32] = bytes.fromhex(forged)
+    lab.bob.python(rewrite, ledger, slots.hex())
+    lab.bob.python(rewrite + "for path in sys.argv[1], sys.argv[3]:\n"
+                   "    os.rename(path, path.replace(*sys.argv[4:6]))\n",
+                   his, data.hex(), ledger, token, forged)
+    his = his.with_name(his.name.replace(token, forged))
     refused = lab.chronos("release", "partition_0001", status=2)
     handle = f"partition_0001@{hers.name.split('.')[2]}"
     assert handle in refused.stderr

@@ -31,14 +31,32 @@ bool read_file(const char* path, std::string& out) {
   }
 }
 
+constexpr std::uint64_t kStartMask = (1u << 18) - 1;
+
+// Past the program's name, which may contain anything; nullptr if that is all.
+const char* after_name(const std::string& stat) {
+  const std::size_t name_end = stat.rfind(')');
+  if (name_end == std::string::npos || name_end + 2 >= stat.size()) return nullptr;
+  return stat.c_str() + name_end + 2;
+}
+
+// By how many ticks the boot clock of this time namespace is ahead.
+long long time_offset() {
+  std::string text;
+  if (!read_file("/proc/self/timens_offsets", text)) return 0;
+  const std::size_t at = text.find("boottime");
+  if (at == std::string::npos) return 0;
+  long long seconds = 0, nanoseconds = 0;
+  if (std::sscanf(text.c_str() + at, "boottime %lld %lld", &seconds, &nanoseconds) != 2) return 0;
+  const long long ticks = sysconf(_SC_CLK_TCK);
+  return seconds * ticks + nanoseconds * ticks / 1000000000;
+}
+
 // A thread that has left its address space is a zombie, or runs the last of its exit with a virtual
 // size of 0 (proc(5), field 23). The lock files of an exiting process are closed after that.
 bool thread_has_memory(const std::string& stat) {
-  const std::size_t name_end = stat.rfind(')');
-  if (name_end == std::string::npos || name_end + 2 >= stat.size()) return false;
-  const char state = stat[name_end + 2];
-  if (state == 'Z' || state == 'X' || state == 'x') return false;
-  const char* field = stat.c_str() + name_end + 2;  // field 3
+  const char* field = after_name(stat);  // field 3
+  if (field == nullptr || *field == 'Z' || *field == 'X' || *field == 'x') return false;
   for (int number = 3; number < 23; ++number) {
     field = std::strchr(field, ' ');
     if (field == nullptr) return false;
@@ -64,13 +82,39 @@ bool has_memory(pid_t pid) {
 
 }  // namespace
 
-Liveness process_liveness(pid_t pid, const std::string& mapping_key) {
+std::uint64_t place_of(const void* address) {
+  return reinterpret_cast<std::uintptr_t>(address) >> 12 & 0xffff;
+}
+
+std::uint64_t start_of(pid_t pid) {
+  char path[64];
+  std::snprintf(path, sizeof path, "/proc/%d/stat", pid);
+  std::string stat;
+  if (!read_file(path, stat)) return 0;
+  const char* field = after_name(stat);  // field 3
+  for (int number = 3; field != nullptr && number < 22; ++number) {
+    field = std::strchr(field, ' ');
+    if (field != nullptr) ++field;
+  }
+  if (field == nullptr) return 0;
+  const long long shown = std::strtoll(field, nullptr, 10);
+  return static_cast<std::uint64_t>(shown - time_offset()) & kStartMask;
+}
+
+Liveness process_liveness(pid_t pid, const std::string& mapping_key, const Mark& mark) {
   if (!has_memory(pid)) return Liveness::kDead;
+  // Rounding may differ by a tick from one time namespace to another.
+  const std::uint64_t later = (start_of(pid) - mark.start + 1) & kStartMask;
+  if (later > 2) return Liveness::kDead;
   char path[64];
   std::string maps;
   std::snprintf(path, sizeof path, "/proc/%d/maps", pid);
   if (!read_file(path, maps)) return has_memory(pid) ? Liveness::kUnknown : Liveness::kDead;
-  if (maps.find(mapping_key) != std::string::npos) return Liveness::kAlive;
+  for (std::size_t at = 0; (at = maps.find(mapping_key, at)) != std::string::npos; ++at) {
+    const std::size_t line = maps.rfind('\n', at) + 1;  // npos + 1 is 0
+    const auto start = std::strtoull(maps.c_str() + line, nullptr, 16);
+    if (place_of(reinterpret_cast<const void*>(start)) == mark.place) return Liveness::kAlive;
+  }
   // A leader without threads of its own shows no mappings although the others live on.
   if (maps.empty() && has_memory(pid)) return Liveness::kUnknown;
   return Liveness::kDead;

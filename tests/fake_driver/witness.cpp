@@ -16,10 +16,15 @@ namespace {
 
 constexpr int kTotalBits = 44;
 constexpr int kSlotBits = 9;
-constexpr int kSequenceBits = 30;
+constexpr int kSequenceBits = 29;
+// How often a request that is over the limit looks for the dead before that counts. Each time
+// something has changed meanwhile, so only where the limit does not hold does it come to this.
+constexpr int kPasses = 1000;
 constexpr std::uint32_t kSequenceMask = (std::uint32_t{1} << kSequenceBits) - 1;
 constexpr int kPidBits = 22;
-constexpr int kGenerationBits = 22;
+constexpr int kStartBits = 18;
+constexpr int kPlaceBits = 16;
+constexpr int kNamespaceBits = 64 - kPidBits - kStartBits - kPlaceBits;
 
 template <int kBits>
 constexpr std::uint64_t low(Word128 word) {
@@ -50,7 +55,13 @@ void raise_to(std::atomic<std::uint64_t>& mark, std::uint64_t value) {
 
 pid_t identity_pid(std::uint64_t identity) { return static_cast<pid_t>(low<kPidBits>(identity)); }
 std::uint64_t identity_namespace(std::uint64_t identity) {
-  return identity >> (kPidBits + kGenerationBits);
+  return identity >> (64 - kNamespaceBits);
+}
+std::uint64_t identity_place(std::uint64_t identity) {
+  return identity >> (kPidBits + kStartBits) & ((1u << kPlaceBits) - 1);
+}
+std::uint64_t identity_start(std::uint64_t identity) {
+  return identity >> kPidBits & ((1u << kStartBits) - 1);
 }
 
 bool complain(const std::string& path, const char* what) {
@@ -77,7 +88,8 @@ UniqueFd open_shared(const std::string& path) {
 }  // namespace
 
 Word128 Witness::pack(const Head& head) {
-  Word128 word = static_cast<Word128>(head.amount) << (kTotalBits + kSlotBits + kSequenceBits);
+  Word128 word = static_cast<Word128>(head.amount) << (kTotalBits + kSlotBits + kSequenceBits + 1);
+  word |= static_cast<Word128>(head.over) << (kTotalBits + kSlotBits + kSequenceBits);
   word |= static_cast<Word128>(head.sequence) << (kTotalBits + kSlotBits);
   word |= static_cast<Word128>(head.slot) << kTotalBits;
   return word | head.total;
@@ -88,8 +100,9 @@ Witness::Head Witness::unpack(Word128 word) {
   head.total = low<kTotalBits>(word);
   head.slot = static_cast<std::uint32_t>(low<kSlotBits>(word >> kTotalBits));
   head.sequence = static_cast<std::uint32_t>(low<kSequenceBits>(word >> (kTotalBits + kSlotBits)));
+  head.over = (word >> (kTotalBits + kSlotBits + kSequenceBits) & 1) != 0;
   head.amount = static_cast<std::int64_t>(static_cast<__int128_t>(word) >>
-                                          (kTotalBits + kSlotBits + kSequenceBits));
+                                          (kTotalBits + kSlotBits + kSequenceBits + 1));
   return head;
 }
 
@@ -101,7 +114,7 @@ bool Witness::attach() {
 }
 
 bool Witness::attach_locked() {
-  namespace_ = pid_namespace() & ((1u << (64 - kPidBits - kGenerationBits)) - 1);
+  namespace_ = pid_namespace() & ((1u << kNamespaceBits) - 1);
   if (config_.witness.empty()) {
     void* memory = mmap(nullptr, sizeof(WitnessFile), PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -132,26 +145,36 @@ bool Witness::open_file() {
   errno = 0;
   const UniqueFd fd = open_shared(config_.witness);
   if (!fd) return complain(config_.witness, "cannot be opened");
+  // Only who finds it unfinished takes the lock: somebody may be stopped or killed in it.
+  struct stat info {};
+  if (fstat(fd.get(), &info) != 0) return complain(config_.witness, "cannot be examined");
+  if (static_cast<std::size_t>(info.st_size) >= sizeof(WitnessFile)) {
+    if (!map_file()) return false;
+    if (std::atomic_ref(mapped_->header.magic).load() != 0) return check_header();
+    munmap(mapped_, sizeof(WitnessFile));
+  }
   if (retry_eintr([&] { return flock(fd.get(), LOCK_EX); }) != 0) {
     return complain(config_.witness, "cannot be locked");
   }
-  struct stat info {};
   if (fstat(fd.get(), &info) != 0) return complain(config_.witness, "cannot be examined");
   if (static_cast<std::size_t>(info.st_size) < sizeof(WitnessFile) &&
       ftruncate(fd.get(), sizeof(WitnessFile)) != 0) {
     return complain(config_.witness, "cannot be extended");
   }
-  // The lock must die with this descriptor, so the mapping is made through another one: a mapping
-  // keeps the open file, and with it the lock, alive.
-  const UniqueFd second(open(config_.witness.c_str(), O_RDWR | O_CLOEXEC));
-  if (!second) return complain(config_.witness, "cannot be opened again");
+  return map_file() && initialise();
+}
+
+// Through a descriptor of its own: a mapping keeps the open file, and with it its lock, alive.
+bool Witness::map_file() {
+  const UniqueFd fd(open(config_.witness.c_str(), O_RDWR | O_CLOEXEC));
+  if (!fd) return complain(config_.witness, "cannot be opened again");
   void* memory =
-      mmap(nullptr, sizeof(WitnessFile), PROT_READ | PROT_WRITE, MAP_SHARED, second.get(), 0);
+      mmap(nullptr, sizeof(WitnessFile), PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);
   if (memory == MAP_FAILED) return complain(config_.witness, "cannot be mapped");
   mapped_ = static_cast<WitnessFile*>(memory);
   mapping_key_ = mapping_key(mapped_);
   if (mapping_key_.empty()) return complain(config_.witness, "is not in /proc/self/maps");
-  return initialise();
+  return true;
 }
 
 // Under flock, or on private memory. The magic number is written last: a creator killed half-way
@@ -170,6 +193,12 @@ bool Witness::initialise() {
     }
     magic.store(kWitnessMagic, std::memory_order_release);
   }
+  return check_header();
+}
+
+bool Witness::check_header() {
+  const WitnessHeader& header = mapped_->header;
+  const auto devices = static_cast<std::uint32_t>(config_.devices.size());
   errno = 0;
   if (header.magic != kWitnessMagic || header.version != kWitnessVersion) {
     return complain(config_.witness, "is not a witness file of this version");
@@ -189,30 +218,36 @@ bool Witness::open_lock_file() {
 
 bool Witness::register_process() {
   const auto pid = static_cast<std::uint64_t>(getpid());
-  const std::uint64_t number =
-      mapped_->header.generations.fetch_add(1) & ((1u << kGenerationBits) - 1);
-  const std::uint64_t identity =
-      pid | (number << kPidBits) | (namespace_ << (kPidBits + kGenerationBits));
+  const std::uint64_t identity = pid | start_of(getpid()) << kPidBits |
+                                 place_of(mapped_) << (kPidBits + kStartBits) |
+                                 namespace_ << (64 - kNamespaceBits);
   reap_dead();
   for (int attempt = 0; attempt < 2; ++attempt) {
     for (slot_ = 0; slot_ < kWitnessSlots; ++slot_) {
+      // The lock first: whoever may not look at our mappings has only that to go by.
+      if (mapped_->slots[slot_].identity.load() != 0) continue;
+      if (lock_ && !lock_slot(F_WRLCK)) {
+        if (errno != EAGAIN && errno != EACCES) return complain(config_.witness, "cannot lock");
+        continue;
+      }
       std::uint64_t free = 0;
-      if (!mapped_->slots[slot_].identity.compare_exchange_strong(free, identity)) continue;
-      if (!lock_) return true;
-      struct flock lock {};
-      lock.l_type = F_WRLCK;
-      lock.l_whence = SEEK_SET;
-      lock.l_start = slot_;
-      lock.l_len = 1;
-      errno = 0;
-      if (fcntl(lock_.get(), F_SETLK, &lock) == 0) return true;
-      mapped_->slots[slot_].identity.store(0);
-      if (errno != EAGAIN && errno != EACCES) return complain(config_.witness, "cannot lock");
+      if (mapped_->slots[slot_].identity.compare_exchange_strong(free, identity)) return true;
+      if (lock_) lock_slot(F_UNLCK);
     }
     reap_dead();
   }
   errno = ENOSPC;
   return complain(config_.witness, "has no free slot");
+}
+
+bool Witness::lock_slot(short type) {
+  struct flock lock {};
+  lock.l_type = type;
+  lock.l_whence = SEEK_SET;
+  lock.l_start = slot_;
+  lock.l_len = 1;
+  errno = 0;
+  return fcntl(lock_.get(), F_SETLK, &lock) == 0;
 }
 
 // Carries the announced operation into its slot's cell, unless that is done or it is history.
@@ -224,9 +259,9 @@ void Witness::carry(std::uint32_t device, Word128 announced) {
   Word128* cell = &mapped_->cells[head.slot][device].word;
   const Word128 before = load(cell);
   if (cell_sequence(before) == head.sequence || load(&shared.head) != announced) return;
-  const std::uint64_t limit = shared.limit.load();
-  if (head.amount > 0 && limit != 0 && head.total > limit) {
-    raise_to(shared.worst_excess, head.total - limit);
+  if (head.over) {
+    const std::uint64_t limit = shared.limit.load();  // may have been raised since
+    raise_to(shared.worst_excess, head.total > limit ? head.total - limit : 1);
   }
   // `announced` was the last operation while `before` was read, so `before` lacks it; if another
   // process carries it in now, this swap fails.
@@ -235,8 +270,9 @@ void Witness::carry(std::uint32_t device, Word128 announced) {
 }
 
 bool Witness::announce(std::uint32_t device, Word128 before, std::uint32_t slot,
-                       std::int64_t amount) {
+                       std::int64_t amount, bool over) {
   Head head = unpack(before);
+  head.over = over;
   head.total += static_cast<std::uint64_t>(amount);
   head.slot = slot;
   head.amount = amount;
@@ -251,21 +287,28 @@ bool Witness::add(std::uint32_t device, std::uint64_t bytes, std::uint64_t cap) 
   if (!attach()) return false;
   WitnessDevice& shared = mapped_->devices[device];
   cap = std::min(cap, (std::uint64_t{1} << kTotalBits) - 1);
-  bool reaped = false;
+  // The limit is read first and the dead are looked for after: what was in force then, and who was
+  // alive then, is what the request is judged by. While another operation comes in between, or one
+  // of the dead is taken out, this says nothing yet.
+  int passes = 0;
+  bool looked = false;
   for (;;) {
-    const Word128 before = load(&shared.head);
-    carry(device, before);
     const std::uint64_t limit = shared.limit.load();
+    Word128 before = load(&shared.head);
+    carry(device, before);
     const std::uint64_t total = unpack(before).total + bytes;
     const bool over = limit != 0 && total > limit;
-    // Whatever is about to be refused or put on record must not contain the dead.
-    if (!reaped && (over || total > cap || total > shared.high_water.load())) {
+    if (over && total <= cap && passes < kPasses) {
       reap_dead();
-      reaped = true;
+      ++passes;
+      if (load(&shared.head) != before) continue;
+    } else if (!looked && (total > cap || total > shared.high_water.load())) {
+      reap_dead();
+      looked = true;
       continue;
     }
     if (total > cap) return false;
-    if (!announce(device, before, slot_, static_cast<std::int64_t>(bytes))) continue;
+    if (!announce(device, before, slot_, static_cast<std::int64_t>(bytes), over)) continue;
     if (over) shared.over_limit.fetch_add(1);
     shared.allocations.fetch_add(1, std::memory_order_relaxed);
     return true;
@@ -312,11 +355,13 @@ void Witness::reap(std::uint32_t slot, std::uint64_t identity) {
 
 bool Witness::is_dead(std::uint32_t slot, std::uint64_t identity) {
   const pid_t pid = identity_pid(identity);
-  if (identity_namespace(identity) == namespace_) {
+  const bool is_visible = identity_namespace(identity) == namespace_;
+  if (is_visible) {
     // Before this process is registered, a slot with its pid is left from a namesake or from what
     // this process was before exec.
     if (pid == getpid()) return file_.load(std::memory_order_acquire) == nullptr;
-    switch (process_liveness(pid, mapping_key_)) {
+    switch (
+        process_liveness(pid, mapping_key_, {identity_start(identity), identity_place(identity)})) {
       case Liveness::kAlive:
         return false;
       case Liveness::kDead:
@@ -332,7 +377,8 @@ bool Witness::is_dead(std::uint32_t slot, std::uint64_t identity) {
   probe.l_start = slot;
   probe.l_len = 1;
   if (fcntl(lock_.get(), F_GETLK, &probe) != 0) return false;
-  return probe.l_type == F_UNLCK;
+  // It may be held for a moment by one who wants the slot.
+  return probe.l_type == F_UNLCK || (is_visible && probe.l_pid != pid);
 }
 
 void Witness::forget_in_child() {

@@ -1,10 +1,10 @@
 // Counts what the driver really holds, per process and in total per device, in a place of its own.
 //
-// The auditor's promise: `over_limit` and `high_water` count what living processes hold, exactly.
-// A process that was dead before an allocation began never counts in it (its share is taken out
-// before the allocation is judged), and no interleaving of living processes hides an excess, since
-// totals come from one atomic word. Only a process that dies while another's allocation is under
-// way may be counted or not.
+// The auditor's promise: `over_limit` and `high_water` count what living processes hold, and no
+// interleaving of living processes hides an excess, since totals come from one atomic word. An
+// allocation counts as over the limit only if there was an instant, after it had begun, at which it
+// and what processes alive then held were together above the limit in force then. `high_water` is
+// as exact but for a process that dies while another's allocation is under way: it may be in it.
 //
 // Threads: all members may be called from any thread. Nothing waits for another process once
 // the file exists; its creation is under flock. A forked child starts with nothing and registers
@@ -52,6 +52,7 @@ class Witness {
     std::uint32_t slot = 0;
     std::uint32_t sequence = 0;
     std::int64_t amount = 0;
+    bool over = false;  // this operation went over the limit
   };
 
   static Word128 pack(const Head& head);
@@ -63,11 +64,15 @@ class Witness {
   }
   bool attach_locked();
   bool open_file();
+  bool map_file();
+  bool check_header();
   bool initialise();
   bool open_lock_file();
   bool register_process();
+  bool lock_slot(short type);  // of this process
   void carry(std::uint32_t device, Word128 announced);
-  bool announce(std::uint32_t device, Word128 before, std::uint32_t slot, std::int64_t amount);
+  bool announce(std::uint32_t device, Word128 before, std::uint32_t slot, std::int64_t amount,
+                bool over = false);
   void reap_dead();
   void reap(std::uint32_t slot, std::uint64_t identity);
   bool is_dead(std::uint32_t slot, std::uint64_t identity);

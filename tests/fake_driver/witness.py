@@ -7,6 +7,7 @@ that OCL_ICD_VENDORS can name, `Witness` reads the shared file. Pure Python, no 
 The layout is that of witness_layout.hpp. Sizes are in bytes.
 """
 
+import ctypes
 import fcntl
 import json
 import mmap
@@ -16,7 +17,7 @@ import sys
 from pathlib import Path
 
 MAGIC = 0x31535354494E4843
-VERSION = 1
+VERSION = 2
 SLOTS = 512
 MAX_DEVICES = 64
 DEVICES_AT = 4096
@@ -54,7 +55,7 @@ def _has_memory(pid):
     """Whether any thread of `pid` still has an address space."""
     try:
         threads = os.listdir(f"/proc/{pid}/task")
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False
     for thread in threads:
         try:
@@ -65,6 +66,23 @@ def _has_memory(pid):
         if fields[0] not in "ZXx" and int(fields[20]) != 0:
             return True
     return False
+
+
+def _start(pid):
+    """When the process began, in ticks of the initial time namespace; 0 if it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
+            shown = int(file.read().rpartition(")")[2].split()[19])
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    try:
+        with open("/proc/self/timens_offsets", encoding="ascii") as file:
+            offsets = {line.split()[0]: line.split()[1:] for line in file}
+    except FileNotFoundError:  # a kernel without time namespaces
+        return shown
+    seconds, nanoseconds = map(int, offsets["boottime"])
+    ticks = os.sysconf("SC_CLK_TCK")
+    return shown - seconds * ticks - nanoseconds * ticks // 10**9
 
 
 class Witness:
@@ -118,21 +136,23 @@ class Witness:
         amount = word >> 83
         if amount >= 1 << 44:
             amount -= 1 << 45
-        return (word & (1 << 44) - 1, word >> 44 & 511, word >> 53 & (1 << 30) - 1, amount)
+        return (word & (1 << 44) - 1, word >> 44 & 511, word >> 53 & (1 << 29) - 1, amount)
 
     def _cell(self, slot, device):
         word = self._u128(CELLS_AT + (slot * MAX_DEVICES + device) * 16)
         return word & (1 << 64) - 1, word >> 64
 
     def _alive(self, slot, identity):
-        pid, namespace = identity & (1 << 22) - 1, identity >> 44
-        if namespace == os.stat("/proc/self/ns/pid").st_ino & (1 << 20) - 1:
-            if not _has_memory(pid):
+        pid = identity & (1 << 22) - 1
+        start, place = identity >> 22 & (1 << 18) - 1, identity >> 40 & (1 << 16) - 1
+        if identity >> 56 == os.stat("/proc/self/ns/pid").st_ino & (1 << 8) - 1:
+            if not _has_memory(pid) or (_start(pid) - start + 1) % (1 << 18) > 2:
                 return False
             try:
                 with open(f"/proc/{pid}/maps", encoding="utf-8", errors="replace") as file:
                     maps = file.read()
-                if self._key in maps:
+                if any(self._key in line and int(line.partition("-")[0], 16) >> 12 & 0xffff == place
+                       for line in maps.splitlines()):
                     return True
                 if maps:
                     return False  # it has exec'd
@@ -140,13 +160,16 @@ class Witness:
                 pass
             except (FileNotFoundError, ProcessLookupError):
                 return False
-        return self._locked(slot)
+            # It may be held for a moment by one who wants the slot.
+            return self._lock_holder(slot) == pid
+        return self._lock_holder(slot) is not None
 
-    def _locked(self, slot):
+    def _lock_holder(self, slot):
+        """The pid of who has locked a slot (0 or -1 if that cannot be seen from here), or None."""
         with open(f"{self.path}.lock", "rb") as file:
             probe = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, slot, 1, 0)
-            answer = fcntl.fcntl(file, fcntl.F_GETLK, probe)
-        return struct.unpack_from("h", answer)[0] != fcntl.F_UNLCK
+            answer = struct.unpack("hhqqi4x", fcntl.fcntl(file, fcntl.F_GETLK, probe))
+        return None if answer[0] == fcntl.F_UNLCK else answer[4]
 
     def processes(self):
         """{pid: [bytes on device 0, 1, ...]} of the living processes that use the driver."""
@@ -172,6 +195,24 @@ class Witness:
     def held(self, device=0):
         """Bytes that living processes hold on `device`, summed one process after the other."""
         return sum(held[device] for held in self.processes().values())
+
+    def held_at_once(self, device=0, attempts=20):
+        """Bytes that living processes hold on `device` at one instant; None if it never kept still."""
+        for _ in range(attempts):
+            head = self._head(device)
+            held = 0
+            for slot in range(SLOTS):
+                held_bytes, sequence = self._cell(slot, device)
+                if head[1] == slot and head[2] != 0 and head[2] != sequence:
+                    held_bytes += head[3]
+                if held_bytes == 0:
+                    continue
+                identity = self._u64(SLOTS_AT + slot * 8)
+                if identity != 0 and self._alive(slot, identity):
+                    held += held_bytes
+            if head == self._head(device):
+                return held
+        return None
 
     def raw_total(self, device=0):
         """The driver's own total at one instant; processes that died unnoticed are in it."""
@@ -209,7 +250,9 @@ class Witness:
 
     def set_limit(self, limit, device=0):
         """Watch another limit from now on; 0 for none."""
-        struct.pack_into("<Q", self._map, DEVICES_AT + device * DEVICE_SIZE + FIELDS["limit"], limit)
+        # In one store: the driver reads it meanwhile, and struct writes byte by byte.
+        at = DEVICES_AT + device * DEVICE_SIZE + FIELDS["limit"]
+        ctypes.c_uint64.from_buffer(self._map, at).value = limit
 
 
 def main(arguments):

@@ -22,7 +22,7 @@ namespace chronos::fake {
 __extension__ using Word128 = unsigned __int128;
 
 inline constexpr std::uint64_t kWitnessMagic = 0x31535354494e4843;  // "CHNITSS1"
-inline constexpr std::uint32_t kWitnessVersion = 1;
+inline constexpr std::uint32_t kWitnessVersion = 2;
 inline constexpr std::uint32_t kWitnessDevices = 64;
 inline constexpr std::uint32_t kWitnessSlots = 512;
 
@@ -30,11 +30,11 @@ struct WitnessHeader {
   std::uint64_t magic;
   std::uint32_t version;
   std::uint32_t device_count;
-  std::atomic<std::uint64_t> generations;  // makes each registration's identity unique
-  std::byte padding[4096 - 24];
+  std::byte padding[4096 - 16];
 };
 
-// head, from the low bit: total 44, slot 9, sequence 30, amount 45 (two's complement).
+// head, from the low bit: total 44, slot 9, sequence 29, went over the limit 1, amount 45 (two's
+// complement).
 struct alignas(16) WitnessDevice {
   Word128 head;
   std::atomic<std::uint64_t> high_water;    // of what living processes held
@@ -46,8 +46,9 @@ struct alignas(16) WitnessDevice {
   char name[256 - 64];
 };
 
-// identity: pid 22 bits (low), generation 22, PID namespace 20 (the low bits of its inode). 0:
-// free.
+// identity: pid 22 bits (low); when it began, in ticks, 18; the page at which it maps this file,
+// 16; PID namespace 8 (the last three the low bits). 0: free. By the page a process is told from
+// what it was before an exec; where the kernel does not randomise addresses, it may not be.
 struct WitnessSlot {
   std::atomic<std::uint64_t> identity;
 };

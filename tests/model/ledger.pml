@@ -645,7 +645,7 @@ inline sweep() {
      STEP(dl = deadline);
      STEP(over = (time_now >= dl));
      dl = 0;
-#ifndef MUTANT_SWEEP_TRUSTS_CLOCK
+#if !defined(MUTANT_SWEEP_TRUSTS_CLOCK) && !defined(MUTANT_UNLINK_BEFORE_ENDED)
      if
      :: over -> STEP(ended_ledger = 1)
      :: else -> skip
@@ -671,6 +671,10 @@ inline sweep() {
      :: sum == 0 -> STEP(unlinked = 1; assert(total == 0))
      :: else -> skip
      fi
+#ifdef MUTANT_UNLINK_BEFORE_ENDED
+     ;
+     STEP(ended_ledger = 1)
+#endif
   :: else -> skip
   fi;
 #endif

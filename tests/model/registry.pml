@@ -26,6 +26,7 @@ bool given_away[NPART];  /* somebody has admitted another because it had ended *
 #define OVER(p) (ended[p] || time_now >= deadline[p])
 #define MAX(a, b) ((a) > (b) -> (a) : (b))
 #define MIN(a, b) ((a) < (b) -> (a) : (b))
+#define LATER(t) MIN((t) + 1, TICKS + 1)  /* past the last tick all deadlines are alike */
 #define MOST(p) MAX(limit[p], draining[p])
 #define TAKES(p) (!there[p] -> 0 : (OVER(p) -> held[p] : MAX(limit[p], held[p])))
 
@@ -78,7 +79,9 @@ inline sum_others(p) {  /* what the other partition takes of the device, as admi
 #define ADMIT(p) given_away[1 - p] = given_away[1 - p] || lent
 
 inline create(p, n) {
+#ifndef MUTANT_ADMISSION_WITHOUT_LOCK
   LOCK;
+#endif
   STEP(ok = !there[p]);
   if
   :: !ok -> skip
@@ -91,7 +94,9 @@ inline create(p, n) {
      :: else -> skip
      fi
   fi;
+#ifndef MUTANT_ADMISSION_WITHOUT_LOCK
   UNLOCK
+#endif
 }
 
 inline release(p) {  /* without the lock */
@@ -167,15 +172,20 @@ inline extend(p) {
   :: !ok -> skip
   :: else ->
      STEP(if
-          :: there[p] && deadline[p] == before -> deadline[p] = before + 1; stored = 1
+          :: there[p] && deadline[p] == before ->
+             deadline[p] = LATER(before); stored = 1; too_late = ended[p]
           :: else -> ok = 0  /* the compare-and-swap fails */
           fi);
 #ifndef MUTANT_EXTEND_TRUSTS_LOOK
      STEP(ok = ok && time_now < before; assert(!ok || EXTENDED_IN_TIME(p)));
      if
-     :: ok -> STEP(ok = !ended[p])  /* yes: extended; no: "has already ended" */
+     :: ok ->
+#ifndef MUTANT_EXTEND_IGNORES_END
+        STEP(ok = !ended[p]);
+#endif
+        assert(!ok || !too_late)  /* ok: it says "extended", else "has already ended" */
      :: else -> STEP(if
-                     :: there[p] && deadline[p] == before + 1 -> deadline[p] = before
+                     :: there[p] && deadline[p] == LATER(before) -> deadline[p] = before
                      :: else -> skip
                      fi;
                      stored = 0)
@@ -206,12 +216,14 @@ inline sweep(p) {
 /* ---- processes ---- */
 
 #define CLEAR \
-  sum = 0; q = 0; lim = 0; drain = 0; use = 0; over = 0; ok = 0; lent = 0; before = 0; p = 0; stored = 0
+  sum = 0; q = 0; lim = 0; drain = 0; use = 0; over = 0; ok = 0; lent = 0; before = 0; p = 0; stored = 0; \
+  too_late = 0
 
 proctype command(byte me) {
   byte sum, q, lim, drain, use, before, p, i;
   bool over, ok, lent;
-  bool stored;  /* ghost: a deadline that may have to be taken back */
+  bool stored;    /* ghost: a deadline that may have to be taken back */
+  bool too_late;  /* ghost: it had been ended before the new deadline was stored */
   do
   :: i == OPS -> break
   :: else ->
@@ -280,10 +292,15 @@ proctype clock() {
 
 init {
   atomic {
+#ifndef EMPTY  /* else there is no partition yet */
     there[0] = 1; limit[0] = 2; deadline[0] = 1;
     there[1] = 1; limit[1] = 1; deadline[1] = 2;
+#endif
     run command(1);
     run command(2);
+#if COMMANDS > 2
+    run command(3);
+#endif
     run program(0);
     run program(1);
     run clock()

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/clock.hpp"
+#include "core/partition_files.hpp"
 #include "tests/unit/catch.hpp"
 #include "tests/unit/temp_state.hpp"
 
@@ -247,4 +248,14 @@ TEST_CASE("a held partition ends with its holder", "[registry][processes]") {
   CHECK(status == 0);
   CHECK(registry->list()->empty());
   CHECK(registry->create(ask(1.0)));
+}
+
+TEST_CASE("a file has one name", "[registry]") {
+  const std::string rest = "." + std::string(32, 'a') + ".grant";
+  CHECK(FileName::parse("chronos.0" + rest));
+  CHECK(FileName::parse("chronos.1000" + rest));
+  CHECK_FALSE(FileName::parse("chronos.00" + rest));
+  CHECK_FALSE(FileName::parse("chronos.01000" + rest));
+  CHECK_FALSE(FileName::parse("chronos." + rest));
+  CHECK_FALSE(FileName::parse("chronos.-1" + rest));
 }

@@ -1,7 +1,7 @@
 """How late things happen: SIGTERM after a deadline, and a waiter's turn after room appeared.
 
 Lateness is against the deadline in the grant (docs/formats.md), or against the clock just before the
-release; both by CLOCK_BOOTTIME. bench.py calls it.
+release; both by CLOCK_BOOTTIME. lateness.py calls it.
 """
 
 import os
@@ -43,7 +43,7 @@ def busy_cores(count=os.cpu_count()):
 def sigterm_lateness(chronos, witness, state, environment, count):
     """Of `count` partitions that end within a second, each with a `chronos run` of its own."""
     call = {"env": environment | {"CHRONOS_STATE_DIR": str(state)}, "text": True}
-    target = boottime() + (10 + count // 10) * SECOND
+    target = boottime() + (3 + count // 10) * SECOND
     for number in range(count):
         left = (target + number * SECOND // count - boottime()) // 1000
         subprocess.run([chronos, "create", "0", "64KiB", f"{left / 10**6:.6f}s", "--name",
