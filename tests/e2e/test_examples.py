@@ -177,7 +177,7 @@ def test_jupyterhub(box, tmp_path):
         for user in users:
             poll("a server", lambda: hub.ask(f"/users/{user.pw_name}")["servers"]  # noqa: B023
                  .get("", {}).get("ready"), 240)
-        made = {entry["username"]: entry for entry in partitions(box)}
+        made = {entry["owner"]: entry for entry in partitions(box)}
         assert set(made) == {user.pw_name for user in users}
         for user in users:
             entry = made[user.pw_name]
@@ -189,7 +189,7 @@ def test_jupyterhub(box, tmp_path):
         first, second = (user.pw_name for user in users)
         hub.ask(f"/users/{first}/server", "DELETE")
         poll("the end of a partition", lambda: len(partitions(box)) == 1)
-        assert partitions(box)[0]["username"] == second
+        assert partitions(box)[0]["owner"] == second
         hub.ask(f"/users/{second}/server", "DELETE")
         poll("the end of the other", lambda: partitions(box) == [])
     finally:
