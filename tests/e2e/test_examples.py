@@ -3,7 +3,9 @@ checkpoints have tests of their own."""
 
 import json
 import os
+import shutil
 import subprocess
+import tempfile
 import urllib.error
 import urllib.request
 import uuid
@@ -150,26 +152,34 @@ def environments(uid):
     return found
 
 
+@pytest.fixture
+def open_folder():
+    """One that other users reach; pytest closes its own."""
+    folder = Path(tempfile.mkdtemp(prefix="chronos-hub-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 @needs_root
 @pytest.mark.long
 @pytest.mark.skipif(not FULL, reason="starts a JupyterHub and two servers")
-def test_jupyterhub(box, tmp_path):
+def test_jupyterhub(box, open_folder):
     if not (HUB / "jupyterhub").exists():
         pytest.skip("JupyterHub is not there")
-    for folder in (tmp_path, *tmp_path.parents):
-        if folder.is_relative_to("/tmp") and folder != Path("/tmp"):
-            folder.chmod(0o755)
-    box.state.mkdir()
-    box.state.chmod(0o1777)
+    state = open_folder / "state"
+    state.mkdir()
+    state.chmod(0o1777)
+    box.env["CHRONOS_STATE_DIR"] = str(state)
     users = [make_user("alice"), make_user("bob")]
     hub = None
     try:
         for user in users:  # the Hub starts a server in its user's home
-            home = tmp_path / user.pw_name
+            home = open_folder / user.pw_name
             home.mkdir()
             os.chown(home, user.pw_uid, user.pw_gid)
             subprocess.run(["usermod", "-d", str(home), user.pw_name], check=True)
-        hub = Hub(box, tmp_path)
+        hub = Hub(box, open_folder)
         poll("the Hub", hub.up, 240)
         for user in users:
             hub.ask(f"/users/{user.pw_name}", "POST")
