@@ -143,7 +143,9 @@ def pip(python, *arguments):
 
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory):
-    """Built by `pip wheel .`, from a copy, with what the tree compiles with."""
+    """Built by `pip wheel .`; CHRONOS_WHEEL names one to test instead, before it is published."""
+    if os.environ.get("CHRONOS_WHEEL"):
+        return Path(os.environ["CHRONOS_WHEEL"]).resolve()
     tools = ROOT / "build" / "docs" / "venv" / "bin" / "python3"
     if not tools.exists():
         pytest.skip(f"{tools} is not there")
