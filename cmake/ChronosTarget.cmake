@@ -27,6 +27,13 @@ function(chronos_static_runtime name)
   endif()
 endfunction()
 
+# chronos_in_wheel(NAME): belongs into the Python package, too: `cmake --install --component python`.
+function(chronos_in_wheel name)
+  add_dependencies(chronos_python ${name})
+  install(TARGETS ${name} RUNTIME DESTINATION . COMPONENT python EXCLUDE_FROM_ALL
+                          LIBRARY DESTINATION . COMPONENT python EXCLUDE_FROM_ALL)
+endfunction()
+
 # chronos_exports(NAME FILE): only what the version script names is visible.
 function(chronos_exports name file)
   target_link_options(${name} PRIVATE -Wl,--version-script=${file} -Wl,--gc-sections

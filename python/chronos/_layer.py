@@ -18,6 +18,9 @@ __all__ = ["NOT_STARTED", "PASSED_BY", "REACHED", "Shim", "merged", "ready", "sh
 
 SHIM = "libchronos_shim.so"
 
+#: OPENCL_LAYERS as it was before :func:`ready`.
+given = os.environ.get("OPENCL_LAYERS")
+
 # How OpenCL stands in this process: enum ChronosShimReach of shim/control.hpp.
 NOT_STARTED, REACHED, PASSED_BY = 0, 1, 2
 _NO_MEMORY = -1

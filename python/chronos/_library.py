@@ -71,6 +71,7 @@ def _candidates() -> Iterator[str]:
         package,  # a wheel
         os.path.join(build, "release", "lib"),  # a source tree
         os.path.join(build, "debug", "lib"),
+        os.path.join(build, "editable", "lib"),  # pip install -e
     ):
         place = os.path.join(folder, _FILE)
         if os.path.isfile(place):
