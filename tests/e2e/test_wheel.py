@@ -16,7 +16,7 @@ from support import box, fake_box  # noqa: F401
 
 pytestmark = built
 PARTS = {"chronos", "chronos-probe", "libchronos.so", "libchronos_shim.so"}
-INTERPRETERS = [PYTHON, *map(str, Path("/root/.pyenv/versions").glob("3.*/bin/python3"))]
+INTERPRETERS = [PYTHON, *filter(None, (shutil.which(f"python3.{minor}") for minor in range(9, 15)))]
 NEW_ENOUGH = "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 9))"
 
 
