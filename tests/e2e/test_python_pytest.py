@@ -302,5 +302,5 @@ def test_where_it_is_not_used_it_does_nothing(pocl):
 
 
 def test_the_package_registers_it():
-    text = (ROOT / "python" / "pyproject.toml").read_text(encoding="utf-8")
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     assert '[project.entry-points.pytest11]\nchronos = "chronos.pytest_plugin"\n' in text
