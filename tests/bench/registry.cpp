@@ -53,8 +53,9 @@ class Copies {
     }
   }
   void add() {
-    layout_.token = name_.token = random_token();
     layout_.number += 1;
+    layout_.token = name_.token =
+        grant_token(TokenTags::of(layout_.device_key, layout_.number, layout_.name));
     layout_.checksum = layout_.compute_checksum();
     auto made = make_partition(state_, name_, layout_);
     if (!made) give_up(made.error().message);
