@@ -1,9 +1,8 @@
 // Places between two steps at which the tests of crashes (tests/crash) kill, stop or delay the
 // process. In every other build they are nothing: no code, no symbol, no string.
 //
-//   CHRONOS_POINT(name)                   a step ends here; `name` is in core/crash_points.def
-//   CHRONOS_FAULT(name, error, result)    may return `result` with errno `error` instead of going
-//   on
+//   CHRONOS_POINT(name)                  a step ends here; `name` is in core/crash_points.def
+//   CHRONOS_FAULT(name, error, result)   may return `result` with errno `error` from here
 //
 // Threads: any. Points are allowed wherever a system call is, signal handlers included.
 #pragma once

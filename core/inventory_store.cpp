@@ -95,23 +95,6 @@ std::optional<InventoryStore::Candidate> InventoryStore::candidate(std::string_v
   return is_owners ? std::optional(std::move(one)) : std::nullopt;
 }
 
-std::optional<StoredInventory> InventoryStore::best_of(const std::vector<Candidate>& candidates,
-                                                       const Accept& accept) const {
-  std::optional<StoredInventory> best;
-  bool best_is_root = false;
-  for (const Candidate& one : candidates) {
-    auto stored = read_file(one.name, one.owner);
-    if (!stored || !accept(*stored)) continue;
-    bool is_root = one.owner == 0;
-    bool is_better = !best || (is_root && !best_is_root) ||
-                     (is_root == best_is_root && stored->looked_at > best->looked_at);
-    if (!is_better) continue;
-    best = std::move(stored);
-    best_is_root = is_root;
-  }
-  return best;
-}
-
 std::optional<StoredInventory> InventoryStore::read(const Accept& accept) const {
   std::vector<std::string> names;
   for_each_file(state_, "chronos.", [&](std::string name) { names.push_back(std::move(name)); });
@@ -126,7 +109,19 @@ std::optional<StoredInventory> InventoryStore::read(const Accept& accept,
     if (candidates.size() == kMaxCandidates) break;
     if (auto one = candidate(name)) candidates.push_back(std::move(*one));
   }
-  return best_of(candidates, accept);
+  std::optional<StoredInventory> best;
+  bool best_is_root = false;
+  for (const Candidate& one : candidates) {
+    auto stored = read_file(one.name, one.owner);
+    if (!stored || !accept(*stored)) continue;
+    bool is_root = one.owner == 0;
+    bool is_better = !best || (is_root && !best_is_root) ||
+                     (is_root == best_is_root && stored->looked_at > best->looked_at);
+    if (!is_better) continue;
+    best = std::move(stored);
+    best_is_root = is_root;
+  }
+  return best;
 }
 
 std::optional<std::string> InventoryStore::publish(const std::string& text,

@@ -43,8 +43,6 @@ class InventoryStore {
     uid_t owner;
   };
   std::optional<Candidate> candidate(std::string_view name) const;
-  std::optional<StoredInventory> best_of(const std::vector<Candidate>& candidates,
-                                         const Accept& accept) const;
   std::optional<StoredInventory> read_file(const std::string& name, uid_t owner) const;
   std::optional<std::string> publish(const std::string& text, std::string& name) const;
   void remove_own_but(const std::string& newest) const;

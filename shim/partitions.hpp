@@ -3,9 +3,9 @@
 // Explicit first: CHRONOS_PARTITION names one or several (id, name, or the handle that `chronos
 // run` passes on). Else the caller's own active partitions, the oldest on each device. A device is
 // unassigned, and free, only when nothing was named and nothing is owned; whatever was named or
-// once found and cannot be used refuses (docs/decisions/fail-closed.md). The policy is read once,
-// at the first need, and kept, in forked children too. A program that knows of us may name others
-// while it runs (shim/control.hpp).
+// once found and cannot be used refuses (docs/decisions/0002-fail-closed.md). The policy is read
+// once, at the first need, and kept, in forked children too. A program that knows of us may name
+// others while it runs (shim/control.hpp).
 //
 // Threads: the caller holds process().mutex.
 #pragma once
