@@ -280,7 +280,7 @@ def test_banned_devices(lot):
 def test_the_policy_binds_it(lot, tmp_path):
     """Closed devices are passed over, and limits hold for all devices together."""
     config = tmp_path / "config.toml"
-    config.write_text('[[device]]\ndevice = 0\nclosed = true\n', encoding="utf-8")
+    config.write_text('[devices.0]\nclosed = true\n', encoding="utf-8")
     env = {**lot.box.env, "CHRONOS_CONFIG": str(config)}
     shown = lot.acquire("--json", "--", "true", env=env).stdout
     assert json.loads(shown)["partitions"][0]["device"] == 1
