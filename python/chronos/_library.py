@@ -262,5 +262,6 @@ def _find() -> Library:
             problems.append(str(error))
     raise LibraryNotFound(
         "Could not find Chronos library: " + "; ".join(problems),
-        "build it (cmake --build --preset release), or set CHRONOS_LIBRARY to libchronos.so",
+        "install chronos-gpu again, in a source tree build it (cmake --build --preset release), or "
+        "set CHRONOS_LIBRARY to libchronos.so",
     )
