@@ -92,7 +92,7 @@ def crowds(figures):
                          for name in ("bare", *DOORS)]
                 if not all(found):
                     break
-                cells += [shown(found[0]["min_ns"]),
+                cells += [shown(value_of(found[0])),
                           *(f"{added(row)}, {times(row)}" for row in found[1:])]
             else:
                 rows.append(cells)
@@ -104,7 +104,7 @@ def by_door(figures, groups):
     for group in groups:
         found = [figures.get(group, name) for name in ("bare", "empty layer", *DOORS)]
         if all(found):
-            rows.append([group, shown(found[0]["min_ns"]),
+            rows.append([group, shown(value_of(found[0])),
                          *(f"{added(row)}, {row['ratio']:.3f}×" for row in found[1:])])
     return table(("", "bare", "empty layer", *DOORS), rows) if rows else None
 
