@@ -18,6 +18,7 @@ class Setting:
         self.quick = quick
         self.build = build
         self.programs = build / "tests/bench"
+        self.programs_source = ROOT / "tests/bench"
         self.chronos = str(build / "bin/chronos")
         self.shim = str(build / "lib/libchronos_shim.so")
         self.library = str(build / "lib/libchronos.so")
