@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <functional>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "core/line.hpp"
@@ -11,6 +12,9 @@
 #include "core/ticket.hpp"
 
 namespace chronos {
+
+// "20 GiB", "20 GiB on 2 of 4 devices".
+std::string asked_text(const Claim& claim);
 
 struct Registry::Judged {
   Claim claim;                                 // without devices that the policy forbids
