@@ -43,7 +43,7 @@ TEST_CASE("what is asked for and not known is not met", "[facts]") {
   conditions.min_free_bytes = 5;
   CHECK(unhealthy(facts, conditions) == "nobody says how much of its memory is free");
   facts.free_bytes = 4;
-  CHECK(unhealthy(facts, conditions) == "has 4 bytes free, less than 5 bytes");
+  CHECK(unhealthy(facts, conditions) == "has 4 B free, less than 5 B");
   facts.free_bytes = 5;
   CHECK(unhealthy(facts, conditions).empty());
   conditions.max_power_watts = 80;
