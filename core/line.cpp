@@ -1,6 +1,7 @@
 #include "core/line.hpp"
 
 #include <algorithm>
+#include <iterator>
 #include <numeric>
 
 namespace chronos {

@@ -5,10 +5,16 @@
 #include <time.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <charconv>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
 
 #include "core/facts/gpu_facts.hpp"
 #include "core/posix.hpp"
@@ -196,7 +202,10 @@ void read_fdinfo(const FactSources& sources, std::vector<GpuFacts>& gpus) {
     std::set<std::pair<std::string, std::string>> seen;  // several descriptors of one client
     for (const std::string& fd : entries_of(folder, readable)) {
       std::string text;
-      if (!read_small_file((folder + "/" + fd).c_str(), text, 16384)) continue;
+      if (!read_small_file((folder + "/" + fd).c_str(), text, 16384)) {
+        all = all && errno != EACCES && errno != EPERM;
+        continue;
+      }
       const Client client = parse_fdinfo(text);
       if (client.pci.empty()) continue;
       if (!client.id.empty() && !seen.emplace(client.pci, client.id).second) continue;

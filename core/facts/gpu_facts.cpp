@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
+#include <iterator>
 #include <nlohmann/json.hpp>
 
 #include "core/look.hpp"

@@ -417,3 +417,27 @@ def test_two_users_for_the_same_devices(make_lab):
     alice.communicate("\n", timeout=PATIENCE)
     out, errors = bob.communicate(timeout=PATIENCE)
     assert (bob.returncode, out) == (0, "mine\n"), errors
+
+
+@needs_root
+@pytest.mark.parametrize("closed", ["4242/fdinfo", "4242/fdinfo/5"])
+def test_others_processes_may_be_hidden(make_lab, closed):
+    lab = make_lab(devices=FOUR)
+    write(lab.folder / "sys/class/drm/card0/device/uevent",
+          "DRIVER=amdgpu\nPCI_SLOT_NAME=0000:65:00.0\n")
+    for pid in (4242, 4243):
+        write(lab.folder / f"proc/{pid}/fdinfo/5", "drm-client-id:\t1\ndrm-pdev:\t0000:65:00.0\n"
+              "drm-memory-vram:\t8 KiB\n")
+    env = {**lab.bob.env, "CHRONOS_TEST_SYS": str(lab.folder / "sys"),
+           "CHRONOS_TEST_PROC": str(lab.folder / "proc")}
+
+    def seen():
+        shown = lab.bob("stats", "--processes", "--json", env=env).stdout
+        found = json.loads(shown)["devices"][0]["facts"]
+        return [entry["pid"] for entry in found["processes"]], found["all_processes"]
+
+    assert seen() == ([4242, 4243], True)
+    (lab.folder / "proc" / closed).chmod(0)
+    assert seen() == ([4243], False)
+    text = lab.bob("stats", "--processes", env=env).stdout
+    assert "Other users' programs are hidden from you" in text

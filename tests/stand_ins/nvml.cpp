@@ -10,6 +10,7 @@
 //   hang CALL, crash CALL
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
