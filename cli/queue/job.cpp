@@ -7,6 +7,9 @@
 #include <array>
 #include <utility>
 
+#include "core/grant.hpp"
+#include "core/text.hpp"
+
 namespace chronos::queue {
 namespace {
 
@@ -94,6 +97,11 @@ Json job_json(const Job& job) {
   json["started_at"] = time_json(job.started_ms);
   json["ended_at"] = time_json(job.ended_ms);
   return json;
+}
+
+std::string boot_text() {
+  const BootId& boot = this_boot();
+  return to_hex(std::string_view(reinterpret_cast<const char*>(boot.data()), boot.size()));
 }
 
 std::int64_t wall_ms() {

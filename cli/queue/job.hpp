@@ -109,6 +109,9 @@ struct Attempt {
 
 Json job_json(const Job& job);
 
+// This boot of this machine: after another nothing of what ran before does.
+std::string boot_text();
+
 // The wall clock, in milliseconds since the epoch.
 std::int64_t wall_ms();
 
