@@ -184,8 +184,8 @@ Result<bool> Registry::put_away(const Entry& entry) {
 
 Result<void> Registry::Look::may_have(uid_t owner, const Device& device, std::uint64_t bytes,
                                       std::uint64_t duration_ns, const Token* instead_of,
-                                      uid_t giver) const {
-  PolicyRequest asked{device, bytes, duration_ns, 0, 0};
+                                      uid_t giver, std::size_t more) const {
+  PolicyRequest asked{device, bytes, duration_ns, 0, more};
   for (const Entry& entry : entries) {
     if (entry.grant.owner != owner) continue;
     if (instead_of != nullptr && entry.grant.token == *instead_of) continue;
@@ -317,9 +317,9 @@ void Registry::sweep(Look& look) {
   }
 }
 
-Result<std::vector<PartitionInfo>> Registry::list() {
+Result<Registry::Look> Registry::look_and_tidy() {
   auto seen = look_at_all();
-  if (!seen) return pass_on(seen);
+  if (!seen) return seen;
   const bool untidy =
       std::any_of(seen->entries.begin(), seen->entries.end(),
                   [](const Entry& entry) { return entry.gone() && entry.may_write(); });
@@ -328,15 +328,20 @@ Result<std::vector<PartitionInfo>> Registry::list() {
     if (auto lock = RegistryLock::try_acquire(state_)) {
       // Look again: what was half made a moment ago may be whole by now.
       seen = look_at_all();
-      if (!seen) return pass_on(seen);
+      if (!seen) return seen;
       sweep(*seen);
     }
   }
+  std::erase_if(seen->entries, [](const Entry& entry) { return entry.gone(); });
+  return seen;
+}
+
+Result<std::vector<PartitionInfo>> Registry::list() {
+  auto seen = look_and_tidy();
+  if (!seen) return pass_on(seen);
   std::vector<PartitionInfo> partitions;
   partitions.reserve(seen->entries.size());
-  for (Entry& entry : seen->entries) {
-    if (!entry.gone()) partitions.push_back(std::move(entry).info());
-  }
+  for (Entry& entry : seen->entries) partitions.push_back(std::move(entry).info());
   return partitions;
 }
 
