@@ -64,12 +64,6 @@ bool is_on_demand(const Json& record) {
   return record.is_object() && record.contains("on_demand") && record["on_demand"] == true;
 }
 
-std::string command_file() {
-  const std::string chronos = command_path();
-  const std::size_t slash = chronos.rfind('/');
-  return slash == chronos.npos ? std::string() : chronos.substr(0, slash) + "/chronosd";
-}
-
 // In a child whose parent is waiting for its child: nobody's child, in a session of its own.
 [[noreturn]] void become_runner(const std::string& program, int ready_fd) {
   ::setsid();
@@ -84,8 +78,8 @@ std::string command_file() {
 }
 
 Result<void> start_runner() {
-  const std::string program = command_file();
-  if (program.empty() || ::access(program.c_str(), X_OK) != 0) {
+  const std::string program = runner_path();
+  if (program.empty()) {
     return fail(ErrorCode::kSystem, "chronosd is missing from this installation",
                 "it belongs beside chronos; install Chronos again");
   }

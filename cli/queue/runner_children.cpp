@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <filesystem>
 
+#include "cli/output.hpp"
 #include "cli/queue/attempt_file.hpp"
 #include "cli/queue/runner.hpp"
 #include "cli/queue/supervise.hpp"
