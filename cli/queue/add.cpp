@@ -39,8 +39,7 @@ Result<std::string> absolute(const std::string& path) {
 }
 
 Result<void> make_absolute(JobSpec& spec) {
-  for (std::string* path :
-       {&spec.directory, &spec.venv, &spec.log_directory, &spec.log_file}) {
+  for (std::string* path : {&spec.directory, &spec.venv, &spec.log_directory, &spec.log_file}) {
     auto full = absolute(*path);
     if (!full) return pass_on(full);
     *path = std::move(*full);
@@ -70,15 +69,15 @@ Result<JobSpec> base_of(const AddArguments& given) {
   for (const std::string& entry : given.env) {
     const std::size_t equals = entry.find('=');
     if (equals == 0 || equals == entry.npos) {
-      return fail(ErrorCode::kInvalid, "invalid variable " + chronos::quoted(entry) +
-                                           ": it must be NAME=VALUE");
+      return fail(ErrorCode::kInvalid,
+                  "invalid variable " + chronos::quoted(entry) + ": it must be NAME=VALUE");
     }
     json["env"][entry.substr(0, equals)] = entry.substr(equals + 1);
   }
   auto spec = spec_from_json(json);
   if (!spec) return spec;
-  for (const auto& [words, ids] : {std::pair{&given.after, &spec->after},
-                                   std::pair{&given.after_ok, &spec->after_ok}}) {
+  for (const auto& [words, ids] :
+       {std::pair{&given.after, &spec->after}, std::pair{&given.after_ok, &spec->after_ok}}) {
     for (const std::string& word : *words) {
       auto some = parse_job_ids(word);
       if (!some) return pass_on(some);
@@ -197,8 +196,8 @@ Result<std::vector<JobId>> add(const AddArguments& given, const std::vector<std:
     auto running = ensure_runner(queue->place);
     if (!running) {
       // They are in the queue all the same.
-      cli::print_error_line(fmt::format("queued, but nothing runs them: {}",
-                                        running.error().message));
+      cli::print_error_line(
+          fmt::format("queued, but nothing runs them: {}", running.error().message));
     }
   }
   return ids;
@@ -255,9 +254,8 @@ int add_command(const cli::Invocation& invocation) {
   std::vector<std::string> options = invocation.arguments;
   std::vector<std::string> command;
   // A lone "-" is no option of the parser's.
-  auto dash = std::find_if(options.begin(), options.end(), [](const std::string& word) {
-    return word == "-" || word == "--";
-  });
+  auto dash = std::find_if(options.begin(), options.end(),
+                           [](const std::string& word) { return word == "-" || word == "--"; });
   if (dash != options.end() && *dash == "-" && std::next(dash) == options.end()) {
     command = {"-"};
     options.erase(dash);

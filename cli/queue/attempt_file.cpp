@@ -6,6 +6,7 @@
 
 #include <cerrno>
 
+#include "cli/queue/place.hpp"
 #include "core/text.hpp"
 
 namespace chronos::queue {
@@ -25,7 +26,7 @@ struct flock whole_file() {
 
 Result<AttemptFile> AttemptFile::take(const std::string& path) {
   auto failed = [&](ErrorCode code) {
-    return fail(code, fmt::format("{}: {}", chronos::quoted(path), errno_text(errno)));
+    return fail(code, fmt::format("{}: {}", path_text(path), errno_text(errno)));
   };
   UniqueFd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
   if (!fd) return failed(errno == ENOSPC ? ErrorCode::kFull : ErrorCode::kSystem);
@@ -71,8 +72,8 @@ std::optional<Outcome> left_behind(const std::string& path) {
     return std::nullopt;
   }
   Outcome outcome;
-  outcome.state = json["state"] == static_cast<int>(JobState::kDone) ? JobState::kDone
-                                                                     : JobState::kFailed;
+  outcome.state =
+      json["state"] == static_cast<int>(JobState::kDone) ? JobState::kDone : JobState::kFailed;
   if (json.contains("exit_status") && json["exit_status"].is_number_integer()) {
     outcome.exit_status = json["exit_status"].get<int>();
   }

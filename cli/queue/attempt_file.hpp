@@ -21,7 +21,8 @@ class AttemptFile {
   // Errors: kInUse (another process has it), kFull, kSystem.
   static Result<AttemptFile> take(const std::string& path);
 
-  // Kept on the disk in space that was reserved by take(), for whoever finds the attempt unfinished.
+  // Kept on the disk in space that was reserved by take(), for whoever finds the attempt
+  // unfinished.
   void leave(const Outcome& outcome) const;
   // The attempt is over, and the database knows.
   void remove() const;

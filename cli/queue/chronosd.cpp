@@ -36,12 +36,14 @@ int daemon(const std::vector<std::string>& words, const cli::InheritedSignals& s
   std::string idle;
   JobId job = 0, hook = 0;
   std::int64_t attempt = 0;
-  CLI::App app("Starts the jobs of your queue (`chronos queue`) when there is room for them. Runs\n"
-               "until it is ended; jobs go on without it, and the next one finds them.",
-               "chronosd");
+  CLI::App app(
+      "Starts the jobs of your queue (`chronos queue`) when there is room for them. Runs\n"
+      "until it is ended; jobs go on without it, and the next one finds them.",
+      "chronosd");
   bool version = false;
   app.add_flag("--version", version, "Print the version");
-  app.add_flag("--on-demand", options.on_demand, "End when there has been nothing to do for a while");
+  app.add_flag("--on-demand", options.on_demand,
+               "End when there has been nothing to do for a while");
   app.add_option("--idle", idle, "With --on-demand: for so long (60s)")->type_name("T");
   app.add_option("--ready-fd", options.ready_fd)->group("");
   app.add_option("--supervise", job)->group("");

@@ -100,16 +100,15 @@ int hold_command(const cli::Invocation& invocation, bool held) {
                       : held           ? "The queue is paused\n"
                                        : "The queue goes on\n");
   }
-  return change_jobs(*queue, *given,
-                     {[held](Store& store, JobId id) { return store.hold(id, held); },
-                      [held](Change change) -> std::string {
-                        if (change == Change::kOver) return "is over";
-                        if (change == Change::kRunning) return "runs already: only what waits can be paused";
-                        return held ? "is paused" : "may start";
-                      },
-                      [](Change change) {
-                        return change == Change::kDone || change == Change::kAlready;
-                      }});
+  return change_jobs(
+      *queue, *given,
+      {[held](Store& store, JobId id) { return store.hold(id, held); },
+       [held](Change change) -> std::string {
+         if (change == Change::kOver) return "is over";
+         if (change == Change::kRunning) return "runs already: only what waits can be paused";
+         return held ? "is paused" : "may start";
+       },
+       [](Change change) { return change == Change::kDone || change == Change::kAlready; }});
 }
 
 }  // namespace

@@ -40,8 +40,8 @@ class Changes {
     if (until_ns) {
       const std::uint64_t now = now_ns();
       if (now >= *until_ns) return false;
-      timeout = static_cast<int>(std::min<std::uint64_t>((*until_ns - now) / 1'000'000 + 1,
-                                                         1'000'000'000));
+      timeout = static_cast<int>(
+          std::min<std::uint64_t>((*until_ns - now) / 1'000'000 + 1, 1'000'000'000));
     }
     std::array<pollfd, 2> waits = {pollfd{watch_.get(), POLLIN, 0}, pollfd{other, POLLIN, 0}};
     ::poll(waits.data(), waits.size(), timeout);
@@ -65,10 +65,13 @@ class KeptRunner {
       pollfd ended{line_.get(), POLLIN, 0};
       if (::poll(&ended, 1, 0) != 1) return {};
     }
-    line_.reset();
-    auto running = ensure_runner(place_);
-    if (!running) return running;
-    line_ = call_runner(place_, "changed");
+    // It may die between two calls.
+    for (int tries = 0; tries < 10; ++tries) {
+      line_ = call_runner(place_, "changed");
+      if (line_) return {};
+      auto running = ensure_runner(place_);
+      if (!running) return running;
+    }
     return {};
   }
 
@@ -163,8 +166,8 @@ Result<void> print_log(JobId id, std::int64_t attempt, bool follow) {
     if (*path != opened && !path->empty()) {
       log.reset(::open(path->c_str(), O_RDONLY | O_CLOEXEC));
       if (!log) {
-        return fail(ErrorCode::kSystem, fmt::format("cannot read {}: {}", chronos::quoted(*path),
-                                                    errno_text(errno)));
+        return fail(ErrorCode::kSystem,
+                    fmt::format("cannot read {}: {}", chronos::quoted(*path), errno_text(errno)));
       }
       opened = *path;
       changes.also(opened);
@@ -175,8 +178,8 @@ Result<void> print_log(JobId id, std::int64_t attempt, bool follow) {
     }
     if (!follow || is_over(job->state)) {
       if (!log && !follow) {
-        return fail(ErrorCode::kNotFound, fmt::format("job {} has no log: it is {}", id,
-                                                      to_string(job->state)));
+        return fail(ErrorCode::kNotFound,
+                    fmt::format("job {} has no log: it is {}", id, to_string(job->state)));
       }
       return {};
     }

@@ -30,18 +30,17 @@ std::vector<std::string> hook_environment(const Job& job, const JobSpec& spec,
   for (const auto& [name, value] : spec.env) {
     environment = overlaid(std::move(environment), {{name, value}});
   }
-  return overlaid(
-      std::move(environment),
-      {{"CHRONOS_JOB_ID", fmt::format("{}", job.id)},
-       {"CHRONOS_JOB_NAME", job.name},
-       {"CHRONOS_JOB_COMMAND", job.command},
-       {"CHRONOS_JOB_STATE", to_string(job.state)},
-       {"CHRONOS_JOB_EXIT_STATUS",
-        job.exit_status ? fmt::format("{}", *job.exit_status) : std::string()},
-       {"CHRONOS_JOB_REASON", job.reason},
-       {"CHRONOS_JOB_ATTEMPT", fmt::format("{}", job.attempt)},
-       {"CHRONOS_JOB_DEVICES", job.devices},
-       {"CHRONOS_JOB_LOG", job.log}});
+  return overlaid(std::move(environment),
+                  {{"CHRONOS_JOB_ID", fmt::format("{}", job.id)},
+                   {"CHRONOS_JOB_NAME", job.name},
+                   {"CHRONOS_JOB_COMMAND", job.command},
+                   {"CHRONOS_JOB_STATE", to_string(job.state)},
+                   {"CHRONOS_JOB_EXIT_STATUS",
+                    job.exit_status ? fmt::format("{}", *job.exit_status) : std::string()},
+                   {"CHRONOS_JOB_REASON", job.reason},
+                   {"CHRONOS_JOB_ATTEMPT", fmt::format("{}", job.attempt)},
+                   {"CHRONOS_JOB_DEVICES", job.devices},
+                   {"CHRONOS_JOB_LOG", job.log}});
 }
 
 std::vector<char*> pointers_to(std::vector<std::string>& texts) {

@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <system_error>
 
+#include "cli/queue/place.hpp"
 #include "core/text.hpp"
 
 namespace chronos::queue {
@@ -27,7 +28,7 @@ std::string timestamp() {
 
 tl::unexpected<Error> cannot(const char* what, const std::string& path, int error) {
   return fail(ErrorCode::kSystem,
-              fmt::format("cannot {} {}: {}", what, chronos::quoted(path), errno_text(error)));
+              fmt::format("cannot {} {}: {}", what, path_text(path), errno_text(error)));
 }
 
 }  // namespace
@@ -38,8 +39,7 @@ Result<JobLog> JobLog::make(const std::string& folder, const std::string& name) 
   if (error) return cannot("make the log folder", folder, error.value());
   const std::string stem = fmt::format("{}/{}_{}", folder, name, timestamp());
   for (int number = 1;; ++number) {
-    std::string path =
-        number == 1 ? stem + ".log" : fmt::format("{}_{}.log", stem, number);
+    std::string path = number == 1 ? stem + ".log" : fmt::format("{}_{}.log", stem, number);
     UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0644));
     if (fd) return JobLog(std::move(path), std::move(fd));
     if (errno != EEXIST) return cannot("write the log", path, errno);

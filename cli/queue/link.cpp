@@ -153,9 +153,9 @@ Result<void> ensure_runner(const Place& place) {
 Result<RunnerLink> RunnerLink::take(const Place& place, bool on_demand, int patience_ms) {
   UniqueFd fd(::open(place.runner_file().c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
   if (!fd) {
-    return fail(ErrorCode::kSystem,
-                fmt::format("cannot open {}: {}", chronos::quoted(place.runner_file()),
-                            errno_text(errno)));
+    return fail(
+        ErrorCode::kSystem,
+        fmt::format("cannot open {}: {}", chronos::quoted(place.runner_file()), errno_text(errno)));
   }
   struct flock lock = whole_file();
   bool asked = false;
@@ -166,9 +166,8 @@ Result<RunnerLink> RunnerLink::take(const Place& place, bool on_demand, int pati
     // Read through the descriptor that we have: to close another one of the file drops locks.
     char text[4096];
     const ssize_t got = ::pread(fd.get(), text, sizeof text, 0);
-    const Json record = Json::parse(std::string(text, static_cast<std::size_t>(std::max<ssize_t>(
-                                                          got, 0))),
-                                    nullptr, false);
+    const Json record = Json::parse(
+        std::string(text, static_cast<std::size_t>(std::max<ssize_t>(got, 0))), nullptr, false);
     if (!on_demand && !asked && is_on_demand(record)) {
       asked = static_cast<bool>(call_runner(place, "leave"));
     }
@@ -197,11 +196,12 @@ Result<void> RunnerLink::listen() {
   struct stat status {};
   if (runtime != nullptr && runtime[0] == '/' && ::stat(runtime, &status) == 0 &&
       status.st_uid == ::geteuid() && (status.st_mode & 0077) == 0) {
-    paths.push_back(fmt::format("{}/chronos-queue-{:x}-{:x}", runtime, folder.st_dev, folder.st_ino));
+    paths.push_back(
+        fmt::format("{}/chronos-queue-{:x}-{:x}", runtime, folder.st_dev, folder.st_ino));
   }
   paths.push_back(place_.folder + "/runner.socket");
-  paths.push_back(fmt::format("/tmp/chronos-queue-{}-{:x}-{:x}", ::geteuid(), folder.st_dev,
-                              folder.st_ino));
+  paths.push_back(
+      fmt::format("/tmp/chronos-queue-{}-{:x}-{:x}", ::geteuid(), folder.st_dev, folder.st_ino));
   int error = ENAMETOOLONG;
   for (const std::string& path : paths) {
     auto address = address_of(path);
@@ -218,10 +218,9 @@ Result<void> RunnerLink::listen() {
     record["socket"] = path;
     record["on_demand"] = on_demand_;
     const std::string text = json_text(record) + "\n";
-    if (::ftruncate(lock_.get(), 0) != 0 ||
-        !pwrite_all(lock_.get(), text.data(), text.size(), 0)) {
-      return fail(ErrorCode::kSystem, "cannot write " + place_.runner_file() + ": " +
-                                          errno_text(errno));
+    if (::ftruncate(lock_.get(), 0) != 0 || !pwrite_all(lock_.get(), text.data(), text.size(), 0)) {
+      return fail(ErrorCode::kSystem,
+                  "cannot write " + place_.runner_file() + ": " + errno_text(errno));
     }
     socket_ = path;
     listener_ = std::move(made);

@@ -15,7 +15,8 @@ namespace chronos::queue {
 
 // Tells a runner that the queue has changed; false where none lives.
 Result<bool> tell_runner(const Place& place);
-// The same over a connection that stays, to notice the runner's end: readable then. None: no runner.
+// The same over a connection that stays, to notice the runner's end: readable then. None: no
+// runner.
 UniqueFd call_runner(const Place& place, const char* word);
 
 // Tells the runner, and starts one first where none lives; returns once it has heard. Errors:

@@ -124,8 +124,7 @@ Json show_json(const Job& job, const JobSpec& spec, const std::vector<Store::Nee
   json["spec"] = spec_json(spec);
   json["needs"] = Json::array();
   for (const Store::Need& need : needs) {
-    json["needs"].push_back(
-        {{"job", need.job}, {"ok", need.ok}, {"state", to_string(need.state)}});
+    json["needs"].push_back({{"job", need.job}, {"ok", need.ok}, {"state", to_string(need.state)}});
   }
   json["attempts"] = Json::array();
   for (const Attempt& one : attempts) {
@@ -136,8 +135,8 @@ Json show_json(const Job& job, const JobSpec& spec, const std::vector<Store::Nee
          {"reason", one.reason.empty() ? Json(nullptr) : Json(one.reason)},
          {"devices", one.devices.empty() ? Json(nullptr) : Json(one.devices)},
          {"log", one.log.empty() ? Json(nullptr) : Json(one.log)},
-         {"started_at", one.started_ms == 0 ? Json(nullptr)
-                                            : Json(static_cast<double>(one.started_ms) / 1000)},
+         {"started_at",
+          one.started_ms == 0 ? Json(nullptr) : Json(static_cast<double>(one.started_ms) / 1000)},
          {"ended_at", static_cast<double>(one.ended_ms) / 1000}});
   }
   return json;

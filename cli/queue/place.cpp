@@ -39,13 +39,15 @@ Result<void> make_folder(const std::string& path, mode_t mode) {
       if (::mkdir(path.c_str(), mode) == 0 || errno == EEXIST) return {};
     }
   }
-  return fail(ErrorCode::kSystem,
-              fmt::format("cannot make the queue's folder {}: {}", chronos::quoted(path),
-                          errno_text(errno)),
-              "XDG_STATE_HOME can name another place");
+  return fail(
+      ErrorCode::kSystem,
+      fmt::format("cannot make the queue's folder {}: {}", path_text(path), errno_text(errno)),
+      "XDG_STATE_HOME can name another place");
 }
 
 }  // namespace
+
+std::string path_text(const std::string& path) { return "'" + escaped(path) + "'"; }
 
 std::string Place::attempt_file(std::int64_t job, std::int64_t attempt) const {
   return fmt::format("{}/{}.{}", attempts(), job, attempt);
@@ -63,17 +65,17 @@ Result<Place> Place::open_at(const std::string& folder) {
   if (!made) return pass_on(made);
   struct stat status {};
   if (::stat(folder.c_str(), &status) != 0 || !S_ISDIR(status.st_mode)) {
-    return fail(ErrorCode::kSystem, fmt::format("{} is no folder", chronos::quoted(folder)));
+    return fail(ErrorCode::kSystem, fmt::format("{} is no folder", path_text(folder)));
   }
   if (status.st_uid != ::geteuid()) {
     return fail(ErrorCode::kPermission,
-                fmt::format("the queue's folder {} belongs to {}", chronos::quoted(folder),
+                fmt::format("the queue's folder {} belongs to {}", path_text(folder),
                             user_name(status.st_uid)),
                 "XDG_STATE_HOME can name another place");
   }
   if ((status.st_mode & 0077) != 0 && ::chmod(folder.c_str(), 0700) != 0) {
-    return fail(ErrorCode::kSystem, fmt::format("cannot close {} to others: {}",
-                                                chronos::quoted(folder), errno_text(errno)));
+    return fail(ErrorCode::kSystem,
+                fmt::format("cannot close {} to others: {}", path_text(folder), errno_text(errno)));
   }
   for (const std::string& one : {place.attempts(), place.logs()}) {
     made = make_folder(one, 0700);

@@ -32,4 +32,7 @@ struct Place {
   static Result<Place> open_at(const std::string& folder);
 };
 
+// A path in a message: whole, because its end says most.
+std::string path_text(const std::string& path);
+
 }  // namespace chronos::queue

@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <string_view>
 
+#include "cli/queue/place.hpp"
 #include "core/posix.hpp"
 #include "core/text.hpp"
 
@@ -38,12 +39,12 @@ std::string single_quoted(const std::string& text) {
 Result<void> check_folder(const std::string& path) {
   struct stat status {};
   if (::stat(path.c_str(), &status) != 0) {
-    return fail(ErrorCode::kSystem, fmt::format("cannot work in {}: {}", chronos::quoted(path),
-                                                errno_text(errno)));
+    return fail(ErrorCode::kSystem,
+                fmt::format("cannot work in {}: {}", path_text(path), errno_text(errno)));
   }
   if (!S_ISDIR(status.st_mode) || ::access(path.c_str(), X_OK) != 0) {
     return fail(ErrorCode::kSystem,
-                fmt::format("cannot work in {}: {}", chronos::quoted(path),
+                fmt::format("cannot work in {}: {}", path_text(path),
                             errno_text(S_ISDIR(status.st_mode) ? errno : ENOTDIR)));
   }
   return {};
@@ -95,14 +96,14 @@ Result<cli::ChildCommand> prepare_command(const Job& job, const JobSpec& spec,
   if (!spec.venv.empty()) {
     if (::access(activate.c_str(), R_OK) != 0) {
       return fail(ErrorCode::kSystem,
-                  fmt::format("no virtual environment in {}: {}: {}", chronos::quoted(spec.venv),
-                              chronos::quoted(activate), errno_text(errno)));
+                  fmt::format("no virtual environment in {}: {}: {}", path_text(spec.venv),
+                              path_text(activate), errno_text(errno)));
     }
     const std::string path(value_of(command.environment, "PATH"));
-    command.environment = overlaid(
-        std::move(command.environment),
-        {{"VIRTUAL_ENV", spec.venv},
-         {"PATH", spec.venv + "/bin" + (path.empty() ? "" : ":") + path}});
+    command.environment =
+        overlaid(std::move(command.environment),
+                 {{"VIRTUAL_ENV", spec.venv},
+                  {"PATH", spec.venv + "/bin" + (path.empty() ? "" : ":") + path}});
     unset(command.environment, "PYTHONHOME");
   }
   if (spec.shell.empty()) {

@@ -31,9 +31,9 @@
 namespace chronos::queue {
 
 struct RunnerOptions {
-  bool on_demand = false;         // ends when there has been nothing to do for a while
+  bool on_demand = false;  // ends when there has been nothing to do for a while
   std::uint64_t idle_ns = 60'000'000'000;
-  int ready_fd = -1;              // closed once the runner can be reached
+  int ready_fd = -1;  // closed once the runner can be reached
 };
 
 class Runner {
@@ -122,13 +122,13 @@ class Runner {
   };
   std::optional<InLineFor> in_line_;
 
-  bool look_again_ = true;   // the queue or the memory may have changed
+  bool look_again_ = true;  // the queue or the memory may have changed
   bool leaving_ = false;
-  bool work_left_ = false;   // jobs that are not over and not paused
+  bool work_left_ = false;  // jobs that are not over and not paused
   std::uint64_t idle_since_ = 0;
-  std::optional<std::uint64_t> wake_at_;   // a deadline of somebody's partition
-  std::uint64_t soon_ns_ = 0;              // until the next look after an event, doubling
-  std::uint64_t held_back_until_ = 0;      // after starts that failed for a reason of this machine
+  std::optional<std::uint64_t> wake_at_;  // a deadline of somebody's partition
+  std::uint64_t soon_ns_ = 0;             // until the next look after an event, doubling
+  std::uint64_t held_back_until_ = 0;     // after starts that failed for a reason of this machine
   std::uint64_t hold_back_ns_ = 0;
   std::string trouble_;  // what this pass found wrong
 };

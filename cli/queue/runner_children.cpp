@@ -76,8 +76,8 @@ void Runner::adopt(const Job& job) {
   }
   auto spec = store_.spec_of(job.id);
   if (spec) child.jobs_per_gpu = spec->jobs_per_gpu;
-  log_.write(fmt::format("job {} goes on (attempt {}, supervisor {})", job.id, job.attempt,
-                         child.pid));
+  log_.write(
+      fmt::format("job {} goes on (attempt {}, supervisor {})", job.id, job.attempt, child.pid));
   children_.insert_or_assign(job.id, std::move(child));
 }
 
@@ -188,9 +188,9 @@ Result<Runner::Child*> Runner::fork_supervisor(const Store::InLine& one) {
   child.hand_over.reset(ends[1]);
   child.attempt = one.job.attempt + 1;
   child.jobs_per_gpu = one.spec.jobs_per_gpu;
-  auto pid = fork_self({"--supervise", fmt::format("{}", one.job.id), "--attempt",
-                        fmt::format("{}", child.attempt)},
-                       theirs.get(), &child.identity);
+  auto pid = fork_self(
+      {"--supervise", fmt::format("{}", one.job.id), "--attempt", fmt::format("{}", child.attempt)},
+      theirs.get(), &child.identity);
   if (!pid) return pass_on(pid);
   child.pid = *pid;
   child.ended = open_pidfd(*pid);

@@ -46,7 +46,8 @@ void RunnerLog::write(std::string_view line) {
   if (!fd_) {
     fd_.reset(::open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
     struct stat status {};
-    size_ = fd_ && ::fstat(fd_.get(), &status) == 0 ? static_cast<std::uint64_t>(status.st_size) : 0;
+    size_ =
+        fd_ && ::fstat(fd_.get(), &status) == 0 ? static_cast<std::uint64_t>(status.st_size) : 0;
   }
   if (fd_ && ::write(fd_.get(), text.data(), text.size()) > 0) size_ += text.size();
 }

@@ -141,8 +141,8 @@ void Runner::pass() {
   };
   if (in_line_ && plan.head != in_line_->job) leave_line();
   if (!plan.impossible.empty()) {
-    trouble_ = fmt::format("job {} asks for more than the devices here have",
-                           plan.impossible.front());
+    trouble_ =
+        fmt::format("job {} asks for more than the devices here have", plan.impossible.front());
   }
   for (const Start& one : plan.starts) {
     if (!start(by_id(one.id), one.devices)) break;
@@ -161,16 +161,15 @@ void Runner::pass() {
       const std::uint64_t due = now + one.remaining_ns;
       wake_at_ = std::min(wake_at_.value_or(due), due);
     }
-    const bool usable =
-        head.devices.empty() || std::find(head.devices.begin(), head.devices.end(),
-                                          one.device_index) != head.devices.end();
+    const bool usable = head.devices.empty() || std::find(head.devices.begin(), head.devices.end(),
+                                                          one.device_index) != head.devices.end();
     others = others || (usable && job_of(one) == 0);
   }
   if (others && !in_line_) stand_in_line(by_id(*plan.head));
-  const bool silent = others || std::any_of(partitions->begin(), partitions->end(),
-                                            [](const PartitionInfo& one) {
-                                              return one.state != PartitionState::kActive;
-                                            });
+  const bool silent =
+      others || std::any_of(partitions->begin(), partitions->end(), [](const PartitionInfo& one) {
+        return one.state != PartitionState::kActive;
+      });
   if (silent && soon_ns_ == 0) soon_ns_ = kNanosPerSecond;
   if (!silent && soon_ns_ >= kNanosPerSecond) soon_ns_ = 0;
 }
@@ -179,8 +178,8 @@ ReserveRequest Runner::request_for(const Store::InLine& one, const std::vector<i
                                    const Child& child) const {
   ReserveRequest request;
   for (const Device& device : devices_) {
-    const bool named = devices.empty() ||
-                       std::find(devices.begin(), devices.end(), device.index) != devices.end();
+    const bool named =
+        devices.empty() || std::find(devices.begin(), devices.end(), device.index) != devices.end();
     if (named && request.candidates.size() < kMaxCandidates) request.candidates.push_back(device);
   }
   request.count = one.spec.gpus;
@@ -229,8 +228,7 @@ void Runner::stand_in_line(const Store::InLine& head) {
   auto joined = Reservation::join(registry_, request_for(head, head.spec.devices, **child));
   if (!joined) {
     dismiss(head.job.id);
-    log_.write(fmt::format("job {} cannot stand in line: {}", head.job.id,
-                           joined.error().message));
+    log_.write(fmt::format("job {} cannot stand in line: {}", head.job.id, joined.error().message));
     return;
   }
   in_line_.emplace(InLineFor{head.job.id, std::move(*joined)});
@@ -265,8 +263,7 @@ void Runner::watch_memory(bool wanted) {
   watch_.reset(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
   constexpr std::uint32_t kChanges =
       IN_MODIFY | IN_CLOSE_WRITE | IN_ATTRIB | IN_DELETE | IN_MOVED_FROM | IN_ONLYDIR;
-  if (watch_ &&
-      ::inotify_add_watch(watch_.get(), registry_.state().path().c_str(), kChanges) < 0) {
+  if (watch_ && ::inotify_add_watch(watch_.get(), registry_.state().path().c_str(), kChanges) < 0) {
     watch_.reset();
   }
 }

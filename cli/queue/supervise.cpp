@@ -63,8 +63,12 @@ class Attempted {
  public:
   Attempted(const Place& place, Store& store, Registry& registry, Scope scope, AttemptFile file,
             const cli::InheritedSignals& signals)
-      : place_(place), store_(store), registry_(registry), scope_(std::move(scope)),
-        file_(std::move(file)), signals_(signals) {}
+      : place_(place),
+        store_(store),
+        registry_(registry),
+        scope_(std::move(scope)),
+        file_(std::move(file)),
+        signals_(signals) {}
 
   int run(JobId id, std::int64_t attempt);
 
@@ -136,8 +140,7 @@ Result<Outcome> Attempted::run_program(const cli::ChildCommand& command) {
     if (entry.starts_with("PATH=")) ::setenv("PATH", entry.c_str() + 5, 1);
   }
   if (::chdir(spec_.directory.c_str()) != 0) {
-    return fail(ErrorCode::kSystem, fmt::format("cannot work in {}: {}",
-                                                chronos::quoted(spec_.directory),
+    return fail(ErrorCode::kSystem, fmt::format("cannot work in {}: {}", path_text(spec_.directory),
                                                 errno_text(errno)));
   }
   cli::ExpiryPolicy policy;
@@ -171,8 +174,8 @@ Result<Outcome> Attempted::run_program(const cli::ChildCommand& command) {
   } else if (*status > cli::kSignalled) {
     outcome.reason = fmt::format("ended by signal {}", *status - cli::kSignalled);
   }
-  outcome.state = *outcome.exit_status == 0 && outcome.reason.empty() ? JobState::kDone
-                                                                       : JobState::kFailed;
+  outcome.state =
+      *outcome.exit_status == 0 && outcome.reason.empty() ? JobState::kDone : JobState::kFailed;
   return outcome;
 }
 

@@ -16,9 +16,9 @@ namespace chronos::queue {
 
 // What the exit status of a supervisor says to the runner.
 enum SupervisorExit : int {
-  kSupervised = 0,      // the database says the rest
-  kNotNeeded = 1,       // not handed over, or somebody else has the job
-  kStoreTrouble = 75,   // the database or the disk would not have it: try again later
+  kSupervised = 0,     // the database says the rest
+  kNotNeeded = 1,      // not handed over, or somebody else has the job
+  kStoreTrouble = 75,  // the database or the disk would not have it: try again later
 };
 
 // What the runner writes down the pipe, on one line; nothing: the supervisor is not needed.

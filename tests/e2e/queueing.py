@@ -30,8 +30,8 @@ class QueueBox(FakeBox):
     def queue(self, *arguments, **options):
         return self.chronos("queue", *arguments, **options)
 
-    def ask(self, *arguments, status=0, **options):
-        return json.loads(self.queue(*arguments, "--json", status=status, **options).stdout)
+    def ask(self, verb, *arguments, status=0, **options):
+        return json.loads(self.queue(verb, "--json", *arguments, status=status, **options).stdout)
 
     def add(self, *arguments, **options):
         """The ids of the jobs that `queue add` made."""
@@ -51,7 +51,7 @@ class QueueBox(FakeBox):
     def jobs(self):
         return self.ask("list")["jobs"]
 
-    def state(self, job):
+    def state_of(self, job):
         return self.job(job)["state"]
 
     def wait(self, *jobs, status=0):

@@ -1,12 +1,12 @@
 """The queue under deaths: runners and supervisors that are killed, reboots, full databases."""
 
-import os
 import signal
 import sqlite3
 import subprocess
 
 from queue_storm import storm
 from queueing import kill, poll, queue, queue_box  # noqa: F401
+from running import is_alive
 from support import by_level, built
 
 pytestmark = built
@@ -23,11 +23,11 @@ def test_a_runner_that_is_killed_changes_nothing_for_what_runs(queue, tmp_path):
     poll("the job", (tmp_path / "a.on").exists)
     first = queue.kill_runner()
     assert first is not None and queue.runner_pid() is None
-    assert queue.state(job) == "running"
+    assert queue.state_of(job) == "running"
     queue.queue("resume")  # any command that needs a runner starts the next
     second = queue.runner_pid()
     assert second not in (None, first)
-    assert queue.state(job) == "running" and queue.state(behind) == "pending"
+    assert queue.state_of(job) == "running" and queue.state_of(behind) == "pending"
     (tmp_path / "a").touch()
     assert [one["attempt"] for one in queue.wait(job, behind)] == [1, 1]
 
@@ -37,7 +37,7 @@ def test_a_job_that_ends_without_a_runner_is_known_to_the_next(queue, tmp_path):
     poll("the job", (tmp_path / "a.on").exists)
     queue.kill_runner()
     (tmp_path / "a").touch()
-    poll("its end", lambda: queue.state(job) == "failed")
+    poll("its end", lambda: queue.state_of(job) == "failed")
     assert queue.job(job)["exit_status"] == 9
 
 
@@ -62,7 +62,7 @@ def test_a_job_whose_supervisor_is_killed_is_lost_with_its_program(queue, tmp_pa
     assert (ended["state"], ended["exit_status"]) == ("lost", None)
     assert ended["reason"] == "its supervisor ended without a word"
     for name in ("pid", "other"):
-        assert not os.path.exists(f"/proc/{(tmp_path / name).read_text().strip()}")
+        assert not is_alive(int((tmp_path / name).read_text()))
     assert queue.partitions() == {}
 
 
@@ -84,7 +84,7 @@ def test_after_a_reboot_what_ran_is_lost_and_what_waited_runs(queue, tmp_path):
     with sqlite3.connect(queue.queue_folder / "queue.db") as database:
         database.execute("UPDATE jobs SET boot_id = 'another' WHERE state IN (1, 2)")
     database.close()
-    assert queue.state(running) == "running"  # nobody has looked yet
+    assert queue.state_of(running) == "running"  # nobody has looked yet
     ended = queue.wait(running, waiting, status=1)
     assert [one["state"] for one in ended] == ["lost", "done"]
     assert ended[0]["reason"] == "the machine was started anew"
@@ -113,7 +113,7 @@ def test_one_by_hand_takes_over_from_one_on_demand(queue, tmp_path):
     on_demand = queue.runner_pid()
     by_hand = subprocess.Popen([str(queue.daemon)], env=queue.env, stderr=subprocess.DEVNULL)
     poll("the change", lambda: queue.runner_pid() == by_hand.pid)
-    assert not os.path.exists(f"/proc/{on_demand}")
+    assert not is_alive(on_demand)
     (tmp_path / "a").touch()
     assert queue.wait(job)[0]["attempt"] == 1
     by_hand.terminate()
