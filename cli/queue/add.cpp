@@ -6,7 +6,6 @@
 #include <cerrno>
 #include <climits>
 #include <cstdlib>
-#include <iterator>
 
 #include "cli/environment.hpp"
 #include "cli/queue/commands.hpp"
@@ -256,7 +255,7 @@ int add_command(const cli::Invocation& invocation) {
   // A lone "-" is no option of the parser's.
   auto dash = std::find_if(options.begin(), options.end(),
                            [](const std::string& word) { return word == "-" || word == "--"; });
-  if (dash != options.end() && *dash == "-" && std::next(dash) == options.end()) {
+  if (dash != options.end() && *dash == "-") {
     command = {"-"};
     options.erase(dash);
   } else {
