@@ -31,6 +31,8 @@ constexpr std::array kVerbs = {
     Verb{"available", "<device>", "print the percentage that is still free", available_verb},
     Verb{"run", "[--partition ID] -- CMD...", "run a program inside of a partition", run_verb},
     Verb{"acquire", "[--gpus N] -- CMD...", "run a program on whole devices, alone", acquire_verb},
+    Verb{"queue", "add|list|show|logs|wait|cancel|...", "run jobs when there is room for them",
+         queue_verb},
     Verb{"doctor", "[-- CMD...]", "say what works here and what does not, or what a program does",
          doctor_verb},
     Verb{"policy", "check [file] | show [--user U]", "check the policy, or show what it allows",

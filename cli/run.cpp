@@ -165,8 +165,7 @@ Result<int> supervise(Registry& registry, const Scope& scope, const RunArguments
   std::vector<WatchedPartition> watched;
   std::vector<std::string> tokens;
   for (const PartitionInfo& partition : scope.partitions) {
-    watched.push_back({partition.id, partition.duration_ns, partition.remaining_ns,
-                       look_at(registry, partition)});
+    watched.push_back(watch(registry, partition));
     tokens.push_back(partition.token);
   }
   Supervisor supervisor(Expiry(policy, std::move(watched), boottime_ns()), policy, signals,
@@ -176,6 +175,11 @@ Result<int> supervise(Registry& registry, const Scope& scope, const RunArguments
 }
 
 }  // namespace
+
+WatchedPartition watch(Registry& registry, const PartitionInfo& partition) {
+  return {partition.id, partition.duration_ns, partition.remaining_ns,
+          look_at(registry, partition)};
+}
 
 Result<int> run_command(const RunArguments& given, const InheritedSignals& signals) {
   if (given.command.empty()) {

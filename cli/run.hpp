@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "cli/arguments.hpp"
+#include "cli/expiry.hpp"
 #include "cli/signals.hpp"
 #include "core/launch.hpp"
 
@@ -41,6 +42,9 @@ class RunOptions {
 // Takes the command off the end of `arguments`: it begins behind "--", or with the first argument
 // that is neither an option nor the value of one.
 std::vector<std::string> take_command(const CLI::App& app, std::vector<std::string>& arguments);
+
+// For an Expiry: `registry` must outlive it.
+WatchedPartition watch(Registry& registry, const PartitionInfo& partition);
 
 // The program's exit status, as `chronos run` has it. Errors: nothing has been started.
 Result<int> run_command(const RunArguments& given, const InheritedSignals& signals);

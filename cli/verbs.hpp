@@ -24,6 +24,7 @@ int stats_verb(const Invocation& invocation);
 int available_verb(const Invocation& invocation);
 int acquire_verb(const Invocation& invocation);
 int run_verb(const Invocation& invocation);
+int queue_verb(const Invocation& invocation);
 int doctor_verb(const Invocation& invocation);
 int policy_verb(const Invocation& invocation);
 int setup_verb(const Invocation& invocation);
