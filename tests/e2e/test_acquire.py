@@ -441,3 +441,21 @@ def test_others_processes_may_be_hidden(make_lab, closed):
     assert seen() == ([4243], False)
     text = lab.bob("stats", "--processes", env=env).stdout
     assert "Other users' programs are hidden from you" in text
+
+
+@needs_root
+def test_a_ticket_for_a_device_that_does_not_exist_holds_nobody_up(make_lab):
+    lab = make_lab(devices=FOUR)
+    lab.chronos("create", 1, "100%", "1h")
+    bob = subprocess.Popen([str(lab.command), "acquire", "--gpus", "2", "--only", "0,1", "--wait",
+                            "forever", "--", "true"], text=True, env=lab.bob.env,
+                           stderr=subprocess.PIPE, **lab.bob.identity)
+    lab.children.append(bob)
+    assert bob.stderr.readline().startswith("Waiting for 2 of 2 devices")
+    alice = ("acquire", "--only", 0, "--duration", "2h", "--", "true")
+    assert "others wait in line" in lab.alice(*alice, status=3).stderr
+    ticket, = lab.files("ticket")
+    patch = lab.bob.python("import sys\nwith open(sys.argv[1], 'r+b') as file:\n"
+                           "    file.seek(88 + 200 + 8); file.write(b'pci:0000:00:00.0\\0')\n", ticket)
+    assert patch.returncode == 0, patch.stderr
+    lab.alice(*alice)
