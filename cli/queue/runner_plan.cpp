@@ -101,6 +101,11 @@ void Runner::pass() {
   if (!hopeless) return trouble(hopeless.error());
   auto active = store_.active();
   if (!active) return trouble(active.error());
+  // Claimed only now by a supervisor that an earlier runner gave its partitions; or one that could
+  // not store how its job ended.
+  for (const Job& job : *active) {
+    if (!children_.contains(job.id)) adopt(job);
+  }
   end_cancelled(*active);
   start_hooks();
   auto paused = store_.is_paused();
