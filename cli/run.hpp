@@ -19,6 +19,8 @@ struct RunArguments {
        terminate_given = false, grace_given = false;
   std::vector<std::string> command;
 
+  std::vector<std::string> variables;  // NAME=value, in its environment
+
   std::string trace_directory;    // where the program's processes write down what they do, if set
   std::function<void()> on_look;  // now and then while it runs, and once when it has ended
   std::function<void(Registry&, const Scope&)> on_end;  // before what was made for it is put away
@@ -46,5 +48,8 @@ WatchedPartition watch(Registry& registry, const PartitionInfo& partition);
 
 // The program's exit status, as `chronos run` has it. Errors: nothing has been started.
 Result<int> run_command(const RunArguments& given, const InheritedSignals& signals);
+// The same in partitions that were made for it, and that are ended with it.
+Result<int> run_in(Registry& registry, Scope scope, const RunArguments& given,
+                   const InheritedSignals& signals);
 
 }  // namespace chronos::cli

@@ -10,6 +10,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -22,6 +23,9 @@
 #include "core/units.hpp"
 
 namespace chronos {
+
+class GrantClamp;
+struct FileName;
 
 struct CreateRequest {
   Device device;
@@ -172,6 +176,9 @@ class Registry {
   struct Look;    // everything in the state directory at one time
   struct Change;  // a partition that is being changed, and the lock
   struct Scope;   // what of it one look is for
+  struct Sighting;
+  Sighting see(const FileName& name, bool all_ledgers, GrantClamp& clamp,
+               std::mutex& clamping) const;
   Result<Look> look(const Scope& scope);
   Result<Look> look_at_all();
   Result<Look> look_and_tidy();

@@ -32,6 +32,20 @@ struct Registry::Entry {
   PartitionInfo info() &&;
 };
 
+// What came of one grant.
+struct Registry::Sighting {
+  enum Outcome {
+    kGone,       // it is nobody's any more
+    kNoGrant,    // it cannot be used; `problem` says why
+    kNoLedger,   // its ledger cannot
+    kGrantOnly,  // its ledger was not needed
+    kWhole,
+  };
+  Outcome outcome = kGone;
+  Entry entry;  // from kNoLedger on
+  Error problem{};
+};
+
 // Whose partitions a look is to find, and how much of each.
 struct Registry::Scope {
   // None: all of them. Where a policy lowers what others' grants say, it takes all to know by how

@@ -5,6 +5,7 @@
 #include <link.h>
 #include <sys/auxv.h>
 
+#include <atomic>
 #include <cstring>
 #include <string>
 #include <utility>
@@ -117,9 +118,16 @@ std::string earlier_library() {
   return is_program ? std::string() : std::string(info.dli_fname);
 }
 
+// Asked for the first time when the library is loaded, by one thread.
 bool is_active_copy() {
-  static const bool active = is_first();
-  return active;
+  enum class Known : char { kNot, kNo, kYes };
+  static constinit std::atomic<Known> known{Known::kNot};
+  Known active = known.load(std::memory_order_relaxed);
+  if (active == Known::kNot) {
+    active = is_first() ? Known::kYes : Known::kNo;
+    known.store(active, std::memory_order_relaxed);
+  }
+  return active == Known::kYes;
 }
 
 void* active_copy_symbol(const char* name) {

@@ -5,12 +5,14 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdlib>
 #include <cstring>
 #include <string>
 #include <string_view>
 
 #include "core/state_dir.hpp"
+#include "shim/once.hpp"
 
 namespace chronos::shim {
 namespace {
@@ -76,10 +78,8 @@ std::string without_us(std::string_view list, std::string_view separators) {
 }
 
 // OPENCL_LAYERS as it was announced. Never destroyed; empty if we do not know our own path.
-std::string& announced() {
-  static auto* const value = new std::string;
-  return *value;
-}
+constinit std::atomic<std::string*> all_announced{nullptr};
+std::string& announced() { return made_once(all_announced); }
 
 }  // namespace
 

@@ -10,6 +10,7 @@
 #include "core/crash_point.hpp"
 #include "core/units_text.hpp"
 #include "shim/message.hpp"
+#include "shim/once.hpp"
 #include "shim/process.hpp"
 #include "shim/trace.hpp"
 
@@ -21,15 +22,12 @@ std::array<std::atomic<const Assignment*>, kMaxAssignments> assignments;
 // Numbers whose assignment has become of no use; it stays in its place until another comes.
 std::array<bool, kMaxAssignments> is_free_index{};
 
-// Those that charge nothing need no number. Never destroyed, as all of this.
-std::vector<std::unique_ptr<const Assignment>>& uncharged() {
-  static auto* const list = new std::vector<std::unique_ptr<const Assignment>>;
-  return *list;
-}
-std::vector<std::unique_ptr<const Assignment>>& former() {
-  static auto* const list = new std::vector<std::unique_ptr<const Assignment>>;
-  return *list;
-}
+// Refuses everything.
+struct TooMany : Assignment {
+  TooMany() { why = &line; }
+  const std::string line = "too many different sets of devices in one program";
+};
+constinit std::atomic<TooMany*> too_many{nullptr};
 
 std::string place_name(const Attachment& attachment) {
   const Grant& grant = attachment.grant();
@@ -144,7 +142,7 @@ const Assignment& assignment_for(const std::vector<Attachment*>& wanted, const s
            known.device_bytes == device_bytes;
   };
   if (attachments.empty()) {
-    auto& known = uncharged();
+    auto& known = process().uncharged;
     auto found = std::find_if(known.begin(), known.end(),
                               [&](const auto& assignment) { return is_wanted(*assignment); });
     if (found != known.end()) return **found;
@@ -164,11 +162,9 @@ const Assignment& assignment_for(const std::vector<Attachment*>& wanted, const s
     }
   }
   if (index == kMaxAssignments) {
-    static const std::string kTooMany = "too many different sets of devices in one program";
-    static const Assignment kNone{{}, &kTooMany, false, 0, Assignment::kNoBound};
-    return kNone;
+    return made_once(too_many);
   }
-  if (is_free_index[index]) former().emplace_back(assignments[index].load());
+  if (is_free_index[index]) process().former.emplace_back(assignments[index].load());
   is_free_index[index] = false;
   auto* made = new Assignment{std::move(attachments), why, counted, index, device_bytes};
   assignments[index].store(made, std::memory_order_release);

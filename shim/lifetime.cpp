@@ -8,6 +8,7 @@
 
 #include "core/state_dir.hpp"
 #include "shim/guard.hpp"
+#include "shim/once.hpp"
 
 namespace chronos::shim {
 
@@ -84,22 +85,22 @@ class Counts {
 };
 
 // Never destroyed, like everything of the shim.
-std::atomic<Counts*>& all_counts() {
-  static constinit std::atomic<Counts*> all{nullptr};
-  static const bool made = (all.store(new Counts), true);
-  static_cast<void>(made);
-  return all;
-}
-Counts& counts() { return *all_counts().load(std::memory_order_acquire); }
+constinit std::atomic<Counts*> all_counts{nullptr};
+Counts& counts() { return made_once(all_counts); }
 
+// Asked for once: a program may change its environment. Threads that ask at once find the same.
 bool counts_asked_for() {
-  static const bool asked = [] {
+  enum class Asked { kUnknown, kCallbacks, kCounts };
+  static constinit std::atomic<Asked> asked{Asked::kUnknown};
+  Asked known = asked.load(std::memory_order_acquire);
+  if (known == Asked::kUnknown) {
     const char* mode = trusted_env("CHRONOS_LIFETIME");
     const bool counts = mode != nullptr && std::strcmp(mode, "counts") == 0;
-    detail::callbacks_asked_for.store(!counts);
-    return counts;
-  }();
-  return asked;
+    const Asked found = counts ? Asked::kCounts : Asked::kCallbacks;
+    if (asked.compare_exchange_strong(known, found)) known = found;
+    detail::callbacks_asked_for.store(known == Asked::kCallbacks);
+  }
+  return known == Asked::kCounts;
 }
 
 bool call_back(const Table& real, cl_mem object, Receipt receipt) {
@@ -149,7 +150,7 @@ void note_retain(cl_mem object) { counts().retain(object); }
 Released note_release(cl_mem object) { return counts().release(object); }
 
 void forget_counts_in_child() {
-  if (counting()) all_counts().store(new Counts);
+  if (counting()) all_counts.store(new Counts);
 }
 
 }  // namespace chronos::shim

@@ -7,6 +7,8 @@
 #include <mutex>
 #include <vector>
 
+#include "shim/once.hpp"
+
 namespace chronos::shim {
 namespace {
 
@@ -16,13 +18,8 @@ struct Pointers {
 };
 
 // Never destroyed, and made anew in a forked child.
-std::atomic<Pointers*>& all_pointers() {
-  static constinit std::atomic<Pointers*> all{nullptr};
-  static const bool made = (all.store(new Pointers), true);
-  static_cast<void>(made);
-  return all;
-}
-Pointers& pointers() { return *all_pointers().load(std::memory_order_acquire); }
+constinit std::atomic<Pointers*> all_pointers{nullptr};
+Pointers& pointers() { return made_once(all_pointers); }
 
 std::uintptr_t number_of(const void* address) { return reinterpret_cast<std::uintptr_t>(address); }
 
@@ -51,7 +48,7 @@ bool is_charged_memory(const void* address, std::size_t size) {
   return offset <= kept.size && size <= kept.size - offset;
 }
 
-void forget_pointers_in_child() { all_pointers().store(new Pointers); }
+void forget_pointers_in_child() { all_pointers.store(new Pointers); }
 
 namespace detail {
 

@@ -4,8 +4,10 @@
 
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <mutex>
 #include <unordered_map>
+#include <vector>
 
 #include "shim/gate.hpp"
 #include "shim/opencl.hpp"
@@ -18,14 +20,21 @@ struct Process {
   Partitions partitions;
   std::unordered_map<cl_device_id, Place> devices;  // root devices
   std::unordered_map<cl_context, const Assignment*> contexts;
+  // Assignments that charge nothing and so need no number, and those whose number is another's now.
+  std::vector<std::unique_ptr<const Assignment>> uncharged, former;
 };
 
 Process& process();
 
+// Makes fork known to the shim, once; when it is loaded, so that no other thread can be in the
+// middle of it. process() does it where that was left out.
+void install_fork_handlers();
+
 namespace detail {
 extern std::atomic<std::uint64_t> contexts_version;
 extern std::atomic<std::uint64_t> current_epoch;
-extern std::atomic<std::uint32_t>* fork_marker;  // 1 here, 0 in a child that nobody told us of
+// The page's word is 1 here, 0 in a child that nobody told us of.
+extern std::atomic<std::atomic<std::uint32_t>*> fork_marker;
 void after_unnoticed_fork();
 }  // namespace detail
 
@@ -40,7 +49,8 @@ inline std::uint64_t epoch() { return detail::current_epoch.load(std::memory_ord
 
 // A child made without fork handlers (_Fork, a raw clone) is found by a page that the kernel wipes.
 inline void notice_fork() {
-  if (detail::fork_marker->load(std::memory_order_relaxed) == 0) detail::after_unnoticed_fork();
+  const auto* marker = detail::fork_marker.load(std::memory_order_relaxed);
+  if (marker->load(std::memory_order_relaxed) == 0) detail::after_unnoticed_fork();
 }
 
 }  // namespace chronos::shim

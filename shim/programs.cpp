@@ -5,8 +5,10 @@
 #include <unordered_map>
 #include <utility>
 
+#include "core/crash_point.hpp"
 #include "shim/contexts.hpp"
 #include "shim/guard.hpp"
+#include "shim/once.hpp"
 
 namespace chronos::shim {
 
@@ -39,13 +41,8 @@ struct Programs {
 };
 
 // Never destroyed, and made anew in a forked child.
-std::atomic<Programs*>& all_programs() {
-  static constinit std::atomic<Programs*> all{nullptr};
-  static const bool made = (all.store(new Programs), true);
-  static_cast<void>(made);
-  return all;
-}
-Programs& programs() { return *all_programs().load(std::memory_order_acquire); }
+constinit std::atomic<Programs*> all_programs{nullptr};
+Programs& programs() { return made_once(all_programs); }
 
 Receipts take_all(std::vector<Charge>& charges) {
   Receipts receipts;
@@ -186,6 +183,7 @@ bool settle_program(const Table& real, cl_program program) {
   Guard guard;
   std::vector<Held> held;
   if (!ask_driver(real, program, held)) return true;
+  CHRONOS_POINT(shim_program_asked);
   Programs& all = programs();
   std::lock_guard lock(all.mutex);
   auto at = all.programs.find(program);
@@ -193,6 +191,7 @@ bool settle_program(const Table& real, cl_program program) {
   Counted& counted = at->second;
   counted.building = false;
   counted.refused = !charge_each(held, counted.charges);
+  CHRONOS_POINT(shim_program_charged);
   if (counted.refused) give_back(take_all(counted.charges));
   return !counted.refused;
 }
@@ -285,7 +284,7 @@ void BuildNotice::note_new(cl_program program) {
 }
 
 void forget_programs_in_child() {
-  if (counting_programs()) all_programs().store(new Programs);
+  if (counting_programs()) all_programs.store(new Programs);
 }
 
 }  // namespace chronos::shim

@@ -4,11 +4,13 @@
 
 #include "shim/copies.hpp"
 #include "shim/environment.hpp"
+#include "shim/process.hpp"
 #include "shim/trace.hpp"
 
 namespace {
 __attribute__((constructor)) void on_load() {
   if (!chronos::shim::is_active_copy()) return;
+  chronos::shim::install_fork_handlers();
   chronos::shim::trace::begin();
   if (chronos::shim::trace::on()) {
     const std::string earlier = chronos::shim::earlier_library();

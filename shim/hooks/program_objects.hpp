@@ -8,6 +8,7 @@
 #include <cstring>
 #include <memory>
 
+#include "core/crash_point.hpp"
 #include "shim/extensions.hpp"
 #include "shim/hooks/charged.hpp"
 #include "shim/programs.hpp"
@@ -79,7 +80,9 @@ struct ProgramHooks {
     if (!counting_programs() || Guard::inside()) return real.clReleaseProgram(program);
     Guard guard;
     const Receipts receipts = note_program_release(program);
+    CHRONOS_POINT(shim_program_counted);
     const cl_int status = real.clReleaseProgram(program);
+    CHRONOS_POINT(shim_program_released);
     give_back(receipts);
     return status;
   }
@@ -210,7 +213,9 @@ struct ProgramHooks {
     if (!counting_programs() || Guard::inside()) return real.clReleaseKernel(kernel);
     Guard guard;
     const Receipts receipts = note_kernel_release(kernel);
+    CHRONOS_POINT(shim_kernel_counted);
     const cl_int status = real.clReleaseKernel(kernel);
+    CHRONOS_POINT(shim_kernel_released);
     give_back(receipts);
     return status;
   }

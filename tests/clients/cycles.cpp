@@ -1,15 +1,18 @@
 // Threads that make and give back every kind of device memory, over and over:
 //
-//   [--threads N] [--cycles N] [--size BYTES] [--device I]
+//   [--threads N] [--cycles N] [--size BYTES] [--device I] [--programs]
 //
 // Each thread goes N times through the kinds that the device offers, each time at another one, and
-// holds a few objects meanwhile; refusals are expected when memory is short. Prints `ok N refused
-// M` and exits with 0, or with 4 after another error.
+// holds a few objects meanwhile; with --programs also through programs with global variables of
+// that size (a driver that knows nothing else about its sources than the fake one's); refusals are
+// expected when memory is short. Prints `ok N refused M` and exits with 0, or with 4 after another
+// error.
 #define CL_USE_DEPRECATED_OPENCL_1_1_APIS
 #include <atomic>
 #include <cstdint>
 #include <cstdio>
 #include <functional>
+#include <string>
 #include <string_view>
 #include <thread>
 #include <vector>
@@ -26,7 +29,7 @@ struct Place {
   cl_device_id device = nullptr;
   cl_context context = nullptr;
   std::size_t size = 64 << 10;
-  bool has_images = false, has_pipes = false, has_svm = false;
+  bool has_images = false, has_pipes = false, has_svm = false, has_programs = false;
   clDeviceMemAllocINTEL_fn usm_device = nullptr;
   clSharedMemAllocINTEL_fn usm_shared = nullptr;
   clMemFreeINTEL_fn usm_free = nullptr;
@@ -39,9 +42,10 @@ struct Held {
   cl_mem child = nullptr;
   void* svm = nullptr;
   void* usm = nullptr;
+  cl_kernel kernel = nullptr;  // keeps its program
 };
 
-constexpr unsigned kKinds = 12;
+constexpr unsigned kKinds = 12, kProgram = 12;
 const cl_image_format kColour = {CL_RGBA, CL_UNORM_INT8};
 
 std::atomic<unsigned long long> made_count{0};
@@ -132,7 +136,18 @@ bool make_memory(const Place& place, unsigned kind, Held& held, cl_int& error) {
   return true;
 }
 
+void make_program(const Place& place, Held& held, cl_int& error) {
+  const std::string source = "globals: " + std::to_string(place.size);
+  const char* text = source.c_str();
+  cl_program program = clCreateProgramWithSource(place.context, 1, &text, nullptr, &error);
+  if (program == nullptr) return;
+  error = clBuildProgram(program, 0, nullptr, "", nullptr, nullptr);
+  if (error == CL_SUCCESS) held.kernel = clCreateKernel(program, "k", &error);
+  clReleaseProgram(program);
+}
+
 void give_back(const Place& place, unsigned kind, cl_command_queue queue, Held& held) {
+  if (held.kernel != nullptr) clReleaseKernel(held.kernel);
   if (held.mem != nullptr) {
     clRetainMemObject(held.mem);
     clReleaseMemObject(held.mem);
@@ -163,10 +178,15 @@ void work(const Place& place, unsigned number, unsigned long long cycles) {
   for (unsigned long long i = 0; i < cycles; ++i) {
     Slot& slot = slots[i % kHeld];
     give_back(place, slot.kind, queue, slot.held);
-    slot.kind = static_cast<unsigned>((i + number) % kKinds);
+    slot.kind = static_cast<unsigned>((i + number) % (kKinds + (place.has_programs ? 1 : 0)));
     error = CL_SUCCESS;
-    const bool has = slot.kind < 8 ? make_object(place, slot.kind, slot.held, error)
-                                   : make_memory(place, slot.kind, slot.held, error);
+    bool has = true;
+    if (slot.kind == kProgram) {
+      make_program(place, slot.held, error);
+    } else {
+      has = slot.kind < 8 ? make_object(place, slot.kind, slot.held, error)
+                          : make_memory(place, slot.kind, slot.held, error);
+    }
     if (has) judge(slot.kind, error == CL_SUCCESS, error);
   }
   for (Slot& slot : slots) give_back(place, slot.kind, queue, slot.held);
@@ -204,9 +224,12 @@ int main(int argc, char** argv) {
       place.size = option_number(argc, argv, &i);
     } else if (option == "--device") {
       device = static_cast<unsigned>(option_number(argc, argv, &i));
+    } else if (option == "--programs") {
+      place.has_programs = true;
     } else {
-      std::fprintf(stderr, "usage: %s [--threads N] [--cycles N] [--size BYTES] [--device I]\n",
-                   argv[0]);
+      std::fprintf(
+          stderr, "usage: %s [--threads N] [--cycles N] [--size BYTES] [--device I] [--programs]\n",
+          argv[0]);
       return kExitUsage;
     }
   }

@@ -7,7 +7,9 @@
  */
 
 #define NPART 2
+#ifndef TOTAL
 #define TOTAL 3  /* what the device has */
+#endif
 
 /* The grants and the ledgers' sums. */
 bool there[NPART];
@@ -16,12 +18,26 @@ bit ended[NPART];
 
 /* The kernel. */
 byte lock;      /* 0: free, else the command that has it */
+#ifdef ANY
+#define time_now 0  /* deadlines are what is left of them */
+byte before;        /* of the command that has the lock; as it is a deadline, time passes for it too */
+#else
 byte time_now;
 byte deaths = EVENTS;
+#endif
 
 /* Ghosts. */
 bool was_over[NPART];    /* at some time it had ended, for anybody to see */
 bool given_away[NPART];  /* somebody has admitted another because it had ended */
+
+/* What was in files that are gone is nothing to anybody. */
+#ifdef ANY
+#define REMOVE(p)                                                          \
+  there[p] = 0; limit[p] = 0; draining[p] = 0; deadline[p] = 0; ended[p] = 0; \
+  was_over[p] = 0; given_away[p] = 0
+#else
+#define REMOVE(p) there[p] = 0
+#endif
 
 #define OVER(p) (ended[p] || time_now >= deadline[p])
 #define MAX(a, b) ((a) > (b) -> (a) : (b))
@@ -38,6 +54,15 @@ bool given_away[NPART];  /* somebody has admitted another because it had ended *
   assert(TAKES(0) + TAKES(1) <= TOTAL)
 
 /* One step of a command, unless it is killed instead. */
+#ifdef ANY
+#define STEP(x)    \
+  if               \
+  :: d_step { x }  \
+  :: goto halted   \
+  fi
+#define LOCK assert(lock == me)  /* taken where the operation is chosen, */
+#define UNLOCK skip              /* dropped where all is forgotten */
+#else
 #define STEP(x)                                \
   if                                           \
   :: d_step { x }                              \
@@ -51,6 +76,7 @@ bool given_away[NPART];  /* somebody has admitted another because it had ended *
   fi
 
 #define UNLOCK STEP(lock = 0)
+#endif
 
 /* ---- the commands ---- */
 
@@ -159,6 +185,12 @@ inline resize(p, n, may_drain) {
 /* When it says that it has extended: nobody can have seen the partition out of time. */
 #define EXTENDED_IN_TIME(p) (ended[p] || !was_over[p])
 
+#ifdef ANY
+#define STILL_MINE(p) (there[p])  /* nobody else has had the lock */
+#else
+#define STILL_MINE(p) (there[p] && deadline[p] == LATER(before))
+#endif
+
 inline extend(p) {
 #ifndef MUTANT_EXTEND_LOOKS_BEFORE_LOCK
   LOCK;
@@ -185,7 +217,7 @@ inline extend(p) {
 #endif
         assert(!ok || !too_late)  /* ok: it says "extended", else "has already ended" */
      :: else -> STEP(if
-                     :: there[p] && deadline[p] == LATER(before) -> deadline[p] = before
+                     :: STILL_MINE(p) -> deadline[p] = before
                      :: else -> skip
                      fi;
                      stored = 0)
@@ -206,7 +238,7 @@ inline sweep(p) {
      STEP(ended[p] = 1);
      STEP(use = held[p]);
      if
-     :: use == 0 -> STEP(assert(held[p] == 0); there[p] = 0)
+     :: use == 0 -> STEP(assert(held[p] == 0); REMOVE(p))
      :: else -> skip
      fi
   fi;
@@ -218,6 +250,86 @@ inline sweep(p) {
 #define CLEAR \
   sum = 0; q = 0; lim = 0; drain = 0; use = 0; over = 0; ok = 0; lent = 0; before = 0; p = 0; stored = 0; \
   too_late = 0
+
+#ifdef ANY
+
+/* Any number of operations and deaths. README.md ("Any number") says why this is all there is. */
+proctype command(byte me) {
+  byte sum, q, lim, drain, use, p;
+  bool over, ok, lent;
+  bool stored, too_late;  /* ghosts, as below */
+idle:
+  if
+  :: atomic {
+       lock == 0 -> lock = me;
+       if
+       :: p = 0
+       :: p = 1
+       fi
+     }
+  :: d_step { there[0] -> ended[0] = 1; was_over[0] = 1 }; goto idle  /* release */
+  :: d_step { there[1] -> ended[1] = 1; was_over[1] = 1 }; goto idle
+  fi;
+  if
+  :: create(p, 1)
+  :: create(p, 2)
+  :: resize(p, 3, 0)
+  :: resize(p, 2, 0)
+  :: resize(p, 1, 0)
+  :: resize(p, 1, 1)
+  :: extend(p)
+  :: sweep(p)
+  fi;
+  d_step { assert(lock == me); lock = 0; CLEAR };
+  goto idle;
+halted:  /* what the kernel does; and there is another command in its place */
+  skip;
+  d_step {
+    lock = 0;
+    if
+    :: stored -> was_over[p] = 0
+    :: else -> skip
+    fi;
+    CLEAR
+  };
+  goto idle
+}
+
+proctype program(byte p) {
+  do
+  :: d_step {
+       there[p] && !OVER(p) && held[p] + 1 <= limit[p] ->
+       held[p]++;
+       assert(!given_away[p]);
+       assert(held[0] + held[1] <= TOTAL);
+       WHOLE
+     }
+  :: d_step { there[p] && held[p] > 0 -> held[p]-- }  /* also one after the other at its end */
+  od
+}
+
+#define TICK(p)                                   \
+  if                                              \
+  :: deadline[p] > 0 -> deadline[p] = deadline[p] - 1 \
+  :: else -> skip                                 \
+  fi;                                             \
+  was_over[p] = was_over[p] || (there[p] && deadline[p] == 0)
+
+proctype clock() {
+  do
+  :: d_step {
+       true ->
+       TICK(0);
+       TICK(1);
+       if
+       :: before > 0 -> before--
+       :: else -> skip
+       fi
+     }
+  od
+}
+
+#else
 
 proctype command(byte me) {
   byte sum, q, lim, drain, use, before, p, i;
@@ -290,10 +402,12 @@ proctype clock() {
   od
 }
 
+#endif
+
 init {
   atomic {
 #ifndef EMPTY  /* else there is no partition yet */
-    there[0] = 1; limit[0] = 2; deadline[0] = 1;
+    there[0] = 1; limit[0] = TOTAL - 1; deadline[0] = 1;
     there[1] = 1; limit[1] = 1; deadline[1] = 2;
 #endif
     run command(1);

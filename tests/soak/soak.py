@@ -182,7 +182,8 @@ class Soak:
             person.keeper = subprocess.Popen(
                 [str(self.storm)], env=person.storm_env, cwd="/", stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace",
-                start_new_session=True, **person.identity)
+                # No Ctrl-C; but of our session, so that `nice` counts where the kernel groups by these.
+                process_group=0, **person.identity)
             person.reader = threading.Thread(target=self.read_lines, args=(person,), daemon=True)
             person.reader.start()
         self.commanders = [

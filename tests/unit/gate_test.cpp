@@ -1,37 +1,16 @@
 #include "shim/gate.hpp"
 
-#include "core/partition_files.hpp"
 #include "core/registry.hpp"
 #include "shim/hooks/charged.hpp"
 #include "shim/process.hpp"
 #include "tests/unit/catch.hpp"
+#include "tests/unit/partition.hpp"
 #include "tests/unit/temp_state.hpp"
 
 using namespace chronos;
 using namespace chronos::shim;
-
-namespace {
-
-constexpr std::uint64_t kMiB = 1 << 20;
-
-std::unique_ptr<Attachment> partition_of(std::uint64_t bytes) {
-  auto registry = Registry::open();
-  CreateRequest request;
-  request.device.key = "uuid:test";
-  request.device.name = "Test GPU";
-  request.device.total_bytes = 1 << 30;
-  request.memory.bytes = bytes;
-  request.duration_ns = 3600 * kNanosPerSecond;
-  auto made = registry->create(request);
-  REQUIRE(made);
-  FileName name{made->owner, {}, FileKind::kGrant};
-  REQUIRE(parse_token(made->token, name.token));
-  auto attachment = Attachment::attach(registry->state(), *read_grant(registry->state(), name));
-  REQUIRE(attachment);
-  return std::move(*attachment);
-}
-
-}  // namespace
+using chronos::test::kMiB;
+using chronos::test::partition_of;
 
 TEST_CASE("a receipt keeps its parts apart", "[gate]") {
   Receipt receipt(0x1ff, 0xff, kMaxBytes);
