@@ -18,6 +18,7 @@ namespace {
 // How far behind the head is looked for jobs that can go first.
 constexpr std::size_t kDepth = 500;
 constexpr std::uint64_t kDrains = kNanosPerSecond;
+constexpr std::uint64_t kSoonest = kNanosPerSecond / 100;
 constexpr std::string_view kPrefix = "job-";
 
 std::uint64_t now_ns() {
@@ -96,6 +97,7 @@ void Runner::pass() {
   wake_at_.reset();
   trouble_.clear();
   const std::uint64_t now = now_ns();
+  if (held_back_until_ <= now) held_back_until_ = 0;
   auto trouble = [&](const Error& error) { hold_back(error.message); };
   auto hopeless = store_.cancel_hopeless();
   if (!hopeless) return trouble(hopeless.error());
@@ -125,11 +127,10 @@ void Runner::pass() {
     leave_line();
     watch_memory(false);
     soon_ns_ = 0;
-    if (held_back_until_ <= now) (void)store_.set_trouble({});
+    if (held_back_until_ == 0) (void)store_.set_trouble({});
     return;
   }
-  if (held_back_until_ > now || !has_devices()) return;
-  held_back_until_ = 0;
+  if (held_back_until_ > 0 || !has_devices()) return;
 
   watch_memory(true);  // before the look: what changes in between wakes us
   auto partitions = registry_.list();
@@ -163,7 +164,7 @@ void Runner::pass() {
   const Candidate head = candidate_of(by_id(*plan.head));
   for (const PartitionInfo& one : *partitions) {
     if (one.state == PartitionState::kActive) {
-      const std::uint64_t due = now + one.remaining_ns;
+      const std::uint64_t due = now + std::max(one.remaining_ns, kSoonest);
       wake_at_ = std::min(wake_at_.value_or(due), due);
     }
     const bool usable = head.devices.empty() || std::find(head.devices.begin(), head.devices.end(),
@@ -204,7 +205,12 @@ bool Runner::start(const Store::InLine& one, const std::vector<int>& devices) {
     hold_back(child.error().message);
     return false;
   }
-  auto given = registry_.reserve(request_for(one, devices, **child));
+  ReserveRequest request = request_for(one, devices, **child);
+  auto given = registry_.reserve(request);
+  if (!given && given.error().code == ErrorCode::kNameInUse) {
+    request.name.clear();  // somebody has called a partition of theirs so
+    given = registry_.reserve(request);
+  }
   if (given) {
     hand_over(one.job.id, *given);
     return true;
