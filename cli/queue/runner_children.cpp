@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <filesystem>
+#include <initializer_list>
 
 #include "cli/output.hpp"
 #include "cli/queue/attempt_file.hpp"
