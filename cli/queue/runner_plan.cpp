@@ -145,7 +145,11 @@ void Runner::pass() {
     return *std::find_if(line->begin(), line->end(),
                          [&](const Store::InLine& one) { return one.job.id == id; });
   };
-  if (in_line_ && plan.head != in_line_->job) leave_line();
+  const bool waits_on =
+      in_line_ && (plan.head == in_line_->job ||
+                   std::any_of(plan.starts.begin(), plan.starts.end(),
+                               [&](const Start& one) { return one.id == in_line_->job; }));
+  if (!waits_on) leave_line();
   if (!plan.impossible.empty()) {
     trouble_ =
         fmt::format("job {} asks for more than the devices here have", plan.impossible.front());
@@ -199,7 +203,10 @@ ReserveRequest Runner::request_for(const Store::InLine& one, const std::vector<i
 
 // False where nobody else should be tried now.
 bool Runner::start(const Store::InLine& one, const std::vector<int>& devices) {
-  if (in_line_ && in_line_->job == one.job.id) return true;  // it gets it from there
+  if (in_line_ && in_line_->job == one.job.id) {
+    look_at_line();  // its place is worth more than a new request
+    return true;
+  }
   auto child = fork_supervisor(one);
   if (!child) {
     hold_back(child.error().message);

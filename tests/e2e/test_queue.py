@@ -236,6 +236,17 @@ def test_a_small_job_goes_first_where_the_head_does_not_need_the_room(queue, tmp
     queue.wait(running, head, long)
 
 
+def test_the_head_stands_in_line_with_everybody_else(queue):
+    queue.create("20GiB", name="other")
+    job = queue.shell("true", "--memory", "24GiB")
+    poll("its place in line", lambda: queue.files("ticket"))
+    refused = queue.chronos("create", 0, "1GiB", "1h", status=3)
+    assert "waits in line" in refused.stderr
+    queue.chronos("release", "other")
+    queue.wait(job)
+    assert queue.files("ticket") == []
+
+
 def test_bad_requests_are_refused_in_one_line_and_change_nothing(queue):
     for arguments, status, said in [
         (["add"], 2, "no command to run"),
