@@ -158,7 +158,7 @@ def test_a_job_waits_for_what_it_needs(queue, tmp_path):
     queue.queue("resume")
     ended = queue.wait(bad, after, needs, needs_that, status=1)
     assert [job["state"] for job in ended] == ["failed", "done", "cancelled", "cancelled"]
-    assert ended[2]["reason"] == f"job {bad}, which it needs, was failed"
+    assert ended[2]["reason"] == f"job {bad}, which it needs, failed"
     refused = queue.queue("add", "--after", 999, "--", "true", status=2)
     assert refused.stderr.startswith("no job 999 in the queue to wait for")
 
