@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <climits>
 #include <cstdlib>
+#include <initializer_list>
 
 #include "cli/environment.hpp"
 #include "cli/queue/commands.hpp"

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <exception>
+#include <initializer_list>
 
 #include "cli/arguments.hpp"
 #include "cli/queue/commands.hpp"

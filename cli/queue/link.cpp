@@ -12,6 +12,8 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <climits>
+#include <cstdlib>
 #include <cstring>
 #include <optional>
 #include <vector>
@@ -82,6 +84,12 @@ Result<void> start_runner() {
   if (program.empty()) {
     return fail(ErrorCode::kSystem, "chronosd is missing from this installation",
                 "it belongs beside chronos; install Chronos again");
+  }
+  // The runner works in another folder than the command that starts it.
+  const char* state = trusted_env("CHRONOS_STATE_DIR");
+  char resolved[PATH_MAX];
+  if (state != nullptr && ::realpath(state, resolved) != nullptr) {
+    ::setenv("CHRONOS_STATE_DIR", resolved, 1);
   }
   int ends[2];
   if (::pipe2(ends, O_CLOEXEC) != 0) {

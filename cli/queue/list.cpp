@@ -198,7 +198,9 @@ int list_command(const cli::Invocation& invocation) {
   if (*paused) cli::print_warning_line("the queue is paused: `chronos queue resume` goes on");
   if (!trouble->empty()) cli::print_warning_line("nothing may start: " + *trouble);
   if (jobs->empty()) return cli::print("No jobs\n");
-  return cli::print(list_table(*jobs, arguments.screen()));
+  cli::Screen screen = arguments.screen();
+  if (!screen.terminal) screen.width = 1'000'000;  // a script wants all of a command
+  return cli::print(list_table(*jobs, screen));
 }
 
 int show_command(const cli::Invocation& invocation) {

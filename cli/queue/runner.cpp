@@ -12,6 +12,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <initializer_list>
 #include <string_view>
 
 #include "core/text.hpp"
@@ -19,7 +20,7 @@
 namespace chronos::queue {
 namespace {
 
-constexpr std::size_t kMostClients = 64;
+constexpr std::size_t kMostClients = 512;
 constexpr std::uint64_t kLookEvery = kNanosPerSecond;
 
 std::uint64_t now_ns() {
@@ -102,7 +103,8 @@ std::optional<std::uint64_t> Runner::next_wake_ns() const {
   auto at = [&](std::uint64_t when) { wake = std::min(wake.value_or(when), when); };
   if (soon_ns_ > 0) at(now_ns() + soon_ns_);
   if (held_back_until_ > 0) at(held_back_until_);
-  if (options_.on_demand && !work_left_ && children_.empty()) at(idle_since_ + options_.idle_ns);
+  if (options_.on_demand && !work_left_ && children_.empty() && hooks_.empty())
+    at(idle_since_ + options_.idle_ns);
   return wake;
 }
 

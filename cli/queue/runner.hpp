@@ -85,7 +85,7 @@ class Runner {
   // --- runner_children.cpp: supervisors -------------------------------------------------------
   Result<void> recover();
   void adopt(const Job& job);
-  void settle(const Job& job);
+  void settle(const Job& seen);
   void child_ended(JobId id);
   Result<Child*> fork_supervisor(const Store::InLine& one);
   Result<pid_t> fork_self(const std::vector<std::string>& arguments, int keep_fd,

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <filesystem>
+#include <initializer_list>
 
 #include "cli/output.hpp"
 #include "cli/queue/attempt_file.hpp"
@@ -82,8 +83,14 @@ void Runner::adopt(const Job& job) {
 }
 
 // Its supervisor is gone, and the database does not know how it ended.
-void Runner::settle(const Job& job) {
+void Runner::settle(const Job& seen) {
   look_again_ = true;
+  auto now = store_.find(seen.id);
+  if (!now) return;
+  const Job& job = *now;
+  // It may have ended as it should since it was seen.
+  const bool active = job.state == JobState::kStarting || job.state == JobState::kRunning;
+  if (job.attempt != seen.attempt || !active) return;
   const std::string file = place_.attempt_file(job.id, job.attempt);
   Result<bool> settled = true;
   if (auto outcome = left_behind(file)) {

@@ -18,6 +18,7 @@ namespace {
 // How far behind the head is looked for jobs that can go first.
 constexpr std::size_t kDepth = 500;
 constexpr std::uint64_t kDrains = kNanosPerSecond;
+constexpr std::uint64_t kSoonest = kNanosPerSecond / 100;
 constexpr std::string_view kPrefix = "job-";
 
 std::uint64_t now_ns() {
@@ -96,11 +97,17 @@ void Runner::pass() {
   wake_at_.reset();
   trouble_.clear();
   const std::uint64_t now = now_ns();
+  if (held_back_until_ <= now) held_back_until_ = 0;
   auto trouble = [&](const Error& error) { hold_back(error.message); };
   auto hopeless = store_.cancel_hopeless();
   if (!hopeless) return trouble(hopeless.error());
   auto active = store_.active();
   if (!active) return trouble(active.error());
+  // Claimed only now by a supervisor that an earlier runner gave its partitions; or one that could
+  // not store how its job ended.
+  for (const Job& job : *active) {
+    if (!children_.contains(job.id)) adopt(job);
+  }
   end_cancelled(*active);
   start_hooks();
   auto paused = store_.is_paused();
@@ -120,11 +127,10 @@ void Runner::pass() {
     leave_line();
     watch_memory(false);
     soon_ns_ = 0;
-    if (held_back_until_ <= now) (void)store_.set_trouble({});
+    if (held_back_until_ == 0) (void)store_.set_trouble({});
     return;
   }
-  if (held_back_until_ > now || !has_devices()) return;
-  held_back_until_ = 0;
+  if (held_back_until_ > 0 || !has_devices()) return;
 
   watch_memory(true);  // before the look: what changes in between wakes us
   auto partitions = registry_.list();
@@ -139,7 +145,11 @@ void Runner::pass() {
     return *std::find_if(line->begin(), line->end(),
                          [&](const Store::InLine& one) { return one.job.id == id; });
   };
-  if (in_line_ && plan.head != in_line_->job) leave_line();
+  const bool waits_on =
+      in_line_ && (plan.head == in_line_->job ||
+                   std::any_of(plan.starts.begin(), plan.starts.end(),
+                               [&](const Start& one) { return one.id == in_line_->job; }));
+  if (!waits_on) leave_line();
   if (!plan.impossible.empty()) {
     trouble_ =
         fmt::format("job {} asks for more than the devices here have", plan.impossible.front());
@@ -158,7 +168,7 @@ void Runner::pass() {
   const Candidate head = candidate_of(by_id(*plan.head));
   for (const PartitionInfo& one : *partitions) {
     if (one.state == PartitionState::kActive) {
-      const std::uint64_t due = now + one.remaining_ns;
+      const std::uint64_t due = now + std::max(one.remaining_ns, kSoonest);
       wake_at_ = std::min(wake_at_.value_or(due), due);
     }
     const bool usable = head.devices.empty() || std::find(head.devices.begin(), head.devices.end(),
@@ -193,13 +203,21 @@ ReserveRequest Runner::request_for(const Store::InLine& one, const std::vector<i
 
 // False where nobody else should be tried now.
 bool Runner::start(const Store::InLine& one, const std::vector<int>& devices) {
-  if (in_line_ && in_line_->job == one.job.id) return true;  // it gets it from there
+  if (in_line_ && in_line_->job == one.job.id) {
+    look_at_line();  // its place is worth more than a new request
+    return true;
+  }
   auto child = fork_supervisor(one);
   if (!child) {
     hold_back(child.error().message);
     return false;
   }
-  auto given = registry_.reserve(request_for(one, devices, **child));
+  ReserveRequest request = request_for(one, devices, **child);
+  auto given = registry_.reserve(request);
+  if (!given && given.error().code == ErrorCode::kNameInUse) {
+    request.name.clear();  // somebody has called a partition of theirs so
+    given = registry_.reserve(request);
+  }
   if (given) {
     hand_over(one.job.id, *given);
     return true;

@@ -145,9 +145,9 @@ Result<std::vector<Job>> Store::select(const std::string& where) {
   std::vector<Job> jobs;
   // Statements are kept by the address of their text: these few are made of literals, once.
   static std::set<std::string> texts;
-  const std::string& sql =
-      *texts.insert(fmt::format("SELECT {} FROM jobs WHERE {}", kColumns, where)).first;
-  auto read = database_.each(sql.c_str(), [&](const Row& row) { jobs.push_back(job_of(row)); });
+  const auto kept =
+      texts.insert(fmt::format("SELECT {} FROM jobs WHERE {}", kColumns, where)).first;
+  auto read = database_.each(kept->c_str(), [&](const Row& row) { jobs.push_back(job_of(row)); });
   if (!read) return pass_on(read);
   return jobs;
 }

@@ -108,8 +108,9 @@ Result<std::uint64_t> Store::cancel_hopeless() {
     if (!any) return all;
     auto changed = database_.run(
         "UPDATE jobs SET state = 5, ended_ms = ?1, hook = CASE WHEN hook = 1 THEN 2 ELSE hook END, "
-        "reason = (SELECT 'job ' || n.id || ', which it needs, was ' || CASE n.state WHEN 4 THEN "
-        "'failed' WHEN 5 THEN 'cancelled' ELSE 'lost' END FROM dependencies d JOIN jobs n ON "
+        "reason = (SELECT 'job ' || n.id || ', which it needs, ' || CASE n.state WHEN 4 THEN "
+        "'failed' WHEN 5 THEN 'was cancelled' ELSE 'was lost' END FROM dependencies d JOIN jobs n "
+        "ON "
         "n.id = d.needs WHERE d.job = jobs.id AND d.ok AND n.state > 3 ORDER BY n.id LIMIT 1) "
         "WHERE state = 0 AND EXISTS (SELECT 1 FROM dependencies d JOIN jobs n ON n.id = d.needs "
         "WHERE d.job = jobs.id AND d.ok AND n.state > 3)",

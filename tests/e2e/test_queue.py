@@ -158,7 +158,7 @@ def test_a_job_waits_for_what_it_needs(queue, tmp_path):
     queue.queue("resume")
     ended = queue.wait(bad, after, needs, needs_that, status=1)
     assert [job["state"] for job in ended] == ["failed", "done", "cancelled", "cancelled"]
-    assert ended[2]["reason"] == f"job {bad}, which it needs, was failed"
+    assert ended[2]["reason"] == f"job {bad}, which it needs, failed"
     refused = queue.queue("add", "--after", 999, "--", "true", status=2)
     assert refused.stderr.startswith("no job 999 in the queue to wait for")
 
@@ -234,6 +234,17 @@ def test_a_small_job_goes_first_where_the_head_does_not_need_the_room(queue, tmp
     poll("the head", (tmp_path / "head.on").exists)
     (tmp_path / "head").touch()
     queue.wait(running, head, long)
+
+
+def test_the_head_stands_in_line_with_everybody_else(queue):
+    queue.create("20GiB", name="other")
+    job = queue.shell("true", "--memory", "24GiB")
+    poll("its place in line", lambda: queue.files("ticket"))
+    refused = queue.chronos("create", 0, "1GiB", "1h", status=3)
+    assert "waits in line" in refused.stderr
+    queue.chronos("release", "other")
+    queue.wait(job)
+    assert queue.files("ticket") == []
 
 
 def test_bad_requests_are_refused_in_one_line_and_change_nothing(queue):

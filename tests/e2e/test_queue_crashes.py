@@ -1,13 +1,16 @@
 """The queue under deaths: runners and supervisors that are killed, reboots, full databases."""
 
+import os
+import shutil
 import signal
 import sqlite3
 import subprocess
 
+import pytest
 from queue_storm import storm
 from queueing import kill, poll, queue, queue_box  # noqa: F401
 from running import is_alive
-from support import by_level, built
+from support import BUILD, FULL, by_level, built
 
 pytestmark = built
 
@@ -90,6 +93,22 @@ def test_after_a_reboot_what_ran_is_lost_and_what_waited_runs(queue, tmp_path):
     assert ended[0]["reason"] == "the machine was started anew"
 
 
+@pytest.mark.skipif(not FULL, reason="long: waits for the database's patience to end")
+def test_an_end_that_the_database_would_not_take_is_not_forgotten(queue, tmp_path):
+    job = queue.shell(until(tmp_path, "a") + "; exit 9")
+    poll("the job", (tmp_path / "a.on").exists)
+    with sqlite3.connect(queue.queue_folder / "queue.db", isolation_level=None) as database:
+        database.execute("BEGIN IMMEDIATE")
+        (tmp_path / "a").touch()
+        last_word = queue.queue_folder / "attempts" / f"{job}.1"
+        poll("its last word", lambda: last_word.read_bytes().startswith(b"{"))
+        poll("its supervisor's end", lambda: job not in queue.supervisors())
+        database.execute("ROLLBACK")
+    database.close()
+    assert queue.wait(job, status=1)[0]["exit_status"] == 9
+    assert not last_word.exists()
+
+
 def test_two_runners_of_one_user_are_one(queue):
     foreground = subprocess.Popen([str(queue.daemon)], env=queue.env, stderr=subprocess.PIPE,
                                   text=True)
@@ -148,6 +167,23 @@ def test_an_idle_runner_on_demand_leaves_and_uses_no_processor(queue):
             raise AssertionError("it left before it was idle")
     assert runner.wait(timeout=60) == 0
     assert queue.runner_pid() is None
+
+
+def test_the_unit_is_one_that_a_service_manager_takes(tmp_path):
+    if not (BUILD / "CMakeCache.txt").exists():
+        pytest.skip("the build has no CMakeCache.txt: it is an installed tree itself")
+    subprocess.run(["cmake", "--install", BUILD, "--prefix", tmp_path], check=True,
+                   stdout=subprocess.DEVNULL)
+    unit = tmp_path / "lib" / "systemd" / "user" / "chronosd.service"
+    assert f"ExecStart={tmp_path}/bin/chronosd\n" in unit.read_text()
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd-analyze is not installed; the rest has been seen")
+    runtime = tmp_path / "runtime"
+    runtime.mkdir(mode=0o700)
+    verified = subprocess.run(["systemd-analyze", "--user", "--man=no", "verify", unit], text=True,
+                              env={**os.environ, "XDG_RUNTIME_DIR": str(runtime)},
+                              capture_output=True, timeout=60, check=False)
+    assert "chronosd" not in verified.stdout + verified.stderr, verified.stderr
 
 
 def test_a_service_manager_is_told(queue, tmp_path):

@@ -16,7 +16,7 @@ from support import BUILD, FULL, MIB, PYTHON, ROOT, SHIM, built
 from support import box, fake_box  # noqa: F401
 
 pytestmark = built
-PARTS = {"chronos", "chronos-probe", "libchronos.so", "libchronos_shim.so"}
+PARTS = {"chronos", "chronos-probe", "chronosd", "libchronos.so", "libchronos_shim.so"}
 INTERPRETERS = [PYTHON, *filter(None, (shutil.which(f"python3.{minor}") for minor in range(9, 15)))]
 NEW_ENOUGH = "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 9))"
 

@@ -238,7 +238,7 @@ TEST_CASE("a job waits for what it needs, and is cancelled where that fails", "[
   REQUIRE(claim(store, first));
   REQUIRE(*store.finish(first, 1, {JobState::kFailed, 1, ""}));
   CHECK(*store.cancel_hopeless() == 2);
-  CHECK(store.find(needs_ok)->reason == "job 1, which it needs, was failed");
+  CHECK(store.find(needs_ok)->reason == "job 1, which it needs, failed");
   CHECK(store.find(needs_both)->reason == "job 2, which it needs, was cancelled");
   auto line = *store.line(10);
   REQUIRE(line.size() == 1);
