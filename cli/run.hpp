@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "cli/arguments.hpp"
+#include "cli/expiry.hpp"
 #include "cli/signals.hpp"
 #include "core/launch.hpp"
 
@@ -17,6 +18,8 @@ struct RunArguments {
   bool partitions_given = false, device_given = false, name_given = false, warn_given = false,
        terminate_given = false, grace_given = false;
   std::vector<std::string> command;
+
+  std::vector<std::string> variables;  // NAME=value, in its environment
 
   std::string trace_directory;    // where the program's processes write down what they do, if set
   std::function<void()> on_look;  // now and then while it runs, and once when it has ended
@@ -40,7 +43,13 @@ class RunOptions {
 // that is neither an option nor the value of one.
 std::vector<std::string> take_command(const CLI::App& app, std::vector<std::string>& arguments);
 
+// For an Expiry: `registry` must outlive it.
+WatchedPartition watch(Registry& registry, const PartitionInfo& partition);
+
 // The program's exit status, as `chronos run` has it. Errors: nothing has been started.
 Result<int> run_command(const RunArguments& given, const InheritedSignals& signals);
+// The same in partitions that were made for it, and that are ended with it.
+Result<int> run_in(Registry& registry, Scope scope, const RunArguments& given,
+                   const InheritedSignals& signals);
 
 }  // namespace chronos::cli

@@ -130,6 +130,10 @@ Result<void> Supervisor::prepare() {
 void Supervisor::become(const ChildCommand& command, int report_fd) const {
   std::vector<char*> arguments = pointers_to(command.arguments);
   std::vector<char*> environment = pointers_to(command.environment);
+  if (command.die_with_parent) {
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (::getppid() != parent_) ::_exit(kNotFoundToExecute);
+  }
   signals_.restore();
   ::execvpe(arguments[0], arguments.data(), environment.data());
   int error = errno;
@@ -143,21 +147,23 @@ Result<void> Supervisor::spawn(const ChildCommand& command) {
   UniqueFd from_child(ends[0]), to_parent(ends[1]);
   // What came before there was a program, Ctrl-C included, did not reach it.
   std::vector<int> early = take_pending_signals();
+  parent_ = ::getpid();
   child_ = ::fork();
   if (child_ < 0) return system_error("cannot start a process");
   if (child_ == 0) become(command, to_parent.get());
   to_parent.reset();
   int error = await_exec(from_child.get());
   if (error == 0) {
-    for (int number : early) ::kill(child_, number);
+    for (int number : early) pass(number);
     return {};
   }
   retry_eintr([&] { return ::waitpid(child_, nullptr, 0); });
   child_ = 0;
   if (error == EACCES && !is_in_path(command.arguments[0])) error = ENOENT;
   child_status_ = (error == ENOENT ? kNotFoundToExecute : kCannotExecute) << 8;
-  print_error_line(fmt::format("chronos: cannot execute {}: {}",
-                               chronos::quoted(command.arguments[0]), errno_text(error)));
+  start_error_ = fmt::format("cannot execute {}: {}", chronos::quoted(command.arguments[0]),
+                             errno_text(error));
+  print_error_line("chronos: " + start_error_);
   return {};
 }
 
@@ -184,7 +190,7 @@ Result<int> Supervisor::run(const ChildCommand& command) {
   if (!spawned) return pass_on(spawned);
 
   // Looks at once: what the caller saw of the partitions is some time ago.
-  if (!child_status_) advance(true);
+  if (!child_status_ && !kill_at_ns_) advance(true);
   while (!child_status_ || kill_at_ns_) {
     if (kill_at_ns_ && (!any_child_left_ || *kill_at_ns_ <= boottime_ns())) return finish_ending();
     arm_timer();
@@ -204,7 +210,12 @@ Result<int> Supervisor::run(const ChildCommand& command) {
     if (observer_) observer_();
     if (!child_status_ && !kill_at_ns_) advance(look_at_all);
   }
-  int status = *child_status_;
+  return *program_status();
+}
+
+std::optional<int> Supervisor::program_status() const {
+  if (!child_status_) return std::nullopt;
+  const int status = *child_status_;
   return WIFSIGNALED(status) ? kSignalled + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
@@ -250,7 +261,16 @@ void Supervisor::forward(const signalfd_siginfo& signal) {
   if (signal.ssi_code == SI_KERNEL && number != SIGHUP) return;
   // The program signalled its group: it has had its share.
   if (signal.ssi_code == SI_USER && static_cast<pid_t>(signal.ssi_pid) == child_) return;
-  ::kill(child_, number);
+  pass(number);
+}
+
+void Supervisor::pass(int number) {
+  if (number != end_signal_) {
+    ::kill(child_, number);
+    return;
+  }
+  told_to_end_ = true;
+  if (!kill_at_ns_) begin_ending(OnExpiry::kTerminate);
 }
 
 // True if something happened to a file of ours.
@@ -333,13 +353,13 @@ Supervisor::Stop Supervisor::stop_self(std::optional<std::uint64_t> wake_ns) {
 void Supervisor::advance(bool look_at_all) {
   Expiry::Step step = expiry_.advance(boottime_ns(), look_at_all);
   for (const std::string& line : step.lines) say(line);
-  if (step.act && policy_.action != OnExpiry::kRefuse) begin_ending();
+  if (step.act && policy_.action != OnExpiry::kRefuse) begin_ending(policy_.action);
 }
 
-void Supervisor::begin_ending() {
+void Supervisor::begin_ending(OnExpiry how) {
   kill_at_ns_ = boottime_ns();
   // The program itself is told at once; finding the rest of its tree takes a moment.
-  if (policy_.action == OnExpiry::kTerminate) {
+  if (how == OnExpiry::kTerminate) {
     *kill_at_ns_ += policy_.grace_ns;
     ::kill(child_, SIGTERM);
     signal_tree(SIGTERM, child_);

@@ -52,6 +52,10 @@ std::string command_path() {
   return find_near(std::array{"chronos", "../bin/chronos", "../../bin/chronos"});
 }
 
+std::string runner_path() {
+  return find_near(std::array{"chronosd", "../bin/chronosd", "../../bin/chronosd"});
+}
+
 std::string probe_path() {
   return find_near(std::array{"chronos-probe", "../libexec/chronos/chronos-probe",
                               "../" CHRONOS_LIBEXECDIR "/chronos/chronos-probe",

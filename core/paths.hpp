@@ -10,6 +10,7 @@ namespace chronos {
 std::string shim_path();     // libchronos_shim.so
 std::string library_path();  // libchronos.so
 std::string command_path();  // chronos
+std::string runner_path();   // chronosd
 std::string probe_path();    // chronos-probe, the helper that asks one driver for its devices
 
 }  // namespace chronos

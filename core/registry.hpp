@@ -10,6 +10,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -22,6 +23,9 @@
 #include "core/units.hpp"
 
 namespace chronos {
+
+class GrantClamp;
+struct FileName;
 
 struct CreateRequest {
   Device device;
@@ -79,9 +83,11 @@ struct DeviceUse {
 
 // How a request that waits stands.
 struct WaitState {
-  std::size_t ahead = 0;  // requests in line before this one
+  std::size_t ahead = 0;  // requests in line before this one for any of its devices
+  // Of several devices: the most that is asked for on one, and the most that is free on one.
   std::uint64_t asked_bytes = 0, available_bytes = 0;
-  // The partition of that device whose time is up first; none: nothing is reserved there.
+  std::size_t with_room = 0;  // devices that have room for it, whoever comes first
+  // The partition on these devices whose time is up first; none: nothing is reserved there.
   std::optional<PartitionInfo> next_to_end;
 };
 
@@ -90,6 +96,12 @@ struct WaitOptions {
   int cancel_fd = -1;                               // gives up when this can be read
   std::function<void(const WaitState&)> on_change;  // called in the waiting thread
 };
+
+struct Claim;
+struct ReserveRequest;  // core/reservation.hpp, where waiting in line is, too
+struct Waiting;
+class Outlook;
+class Reservation;
 
 class Registry {
  public:
@@ -105,9 +117,13 @@ class Registry {
   // caller is not root; the policy), kFull, kBusy, kSystem.
   Result<PartitionInfo> create(const CreateRequest& request);
 
-  // As create(), but waits in line until there is room: first come, first served, for each device.
-  // Wakes when somebody frees memory, leaves, or their time is up. Errors: as create(); kNoCapacity
-  // when the time is up or the device is too small, kCancelled.
+  // The same on several devices: all partitions or none, in the order of the candidates. Errors: as
+  // create(); also kInvalid for a request that contradicts itself or whose holder is gone.
+  Result<std::vector<PartitionInfo>> reserve(const ReserveRequest& request);
+
+  // As create(), but waits in line until there is room (core/reservation.hpp). Wakes when somebody
+  // frees memory, leaves, or their time is up. Errors: as create(); kNoCapacity when the time is up
+  // or the device is too small, kCancelled.
   Result<PartitionInfo> create_when_free(const CreateRequest& request, const WaitOptions& options);
 
   // Ends a partition by id, name or handle; the caller's own wins where several match. What its
@@ -160,25 +176,38 @@ class Registry {
   struct Look;    // everything in the state directory at one time
   struct Change;  // a partition that is being changed, and the lock
   struct Scope;   // what of it one look is for
+  struct Sighting;
+  Sighting see(const FileName& name, bool all_ledgers, GrantClamp& clamp,
+               std::mutex& clamping) const;
   Result<Look> look(const Scope& scope);
   Result<Look> look_at_all();
+  Result<Look> look_and_tidy();
   Result<Look> look_for(std::string_view id);
   void sweep(Look& look);
   void forget_drained(const Entry& entry);
   Result<bool> put_away(const Entry& entry);
   // What a request must leave to those in line.
   struct Line {
-    bool is_first = false;   // whose turn it is: nothing
+    // Those before it, in order; none: everybody who waits.
+    std::optional<std::vector<Waiting>> ahead;
     bool overtake = false;   // nothing to who could have had their turn and did not take it
     bool held_back = false;  // set: there was room, but it is somebody else's turn
   };
-  Result<uid_t> check(const CreateRequest& request) const;
-  Result<PartitionInfo> admit(const CreateRequest& request, uid_t owner, Line& line);
-  Result<void> judge(const CreateRequest& request, uid_t owner, const Look& seen, Line& line) const;
-  // Who must come before whoever asks for `bytes`, where there are `available`.
+  struct Judged;  // of a request by one look
+  friend class Reservation;
+  Result<uid_t> check(const ReserveRequest& request) const;
+  Result<std::vector<PartitionInfo>> admit(const ReserveRequest& request, uid_t owner, Line& line);
+  Result<std::vector<PartitionInfo>> make(const ReserveRequest& request, uid_t owner,
+                                          const std::vector<std::size_t>& chosen, const Look& seen);
+  Result<Entry> make_one(const ReserveRequest& request, uid_t owner, const Device& device,
+                         std::uint64_t number);
+  Result<std::vector<std::size_t>> judge(const ReserveRequest& request, uid_t owner,
+                                         const Look& seen, Line& line) const;
+  Judged weigh(const ReserveRequest& request, uid_t owner, const Look& seen,
+               const std::vector<Waiting>& ahead) const;
+  // Who must come before whoever asks for `bytes` more of a device that has room for them.
   std::optional<Error> turn_of_another(const Look& look, const Device& device, std::uint64_t bytes,
-                                       std::uint64_t available, Line& line) const;
-  class Wait;
+                                       std::uint64_t duration_ns) const;
   Result<Change> begin_change(std::string_view id);
   static Result<void> check_terms(const Change& change, const Device& device,
                                   std::uint64_t limit_bytes, std::uint64_t duration_ns);

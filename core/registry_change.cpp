@@ -168,10 +168,10 @@ Result<PartitionInfo> Registry::resize(std::string_view id, const MemoryAmount& 
           change->seen.use_of(device, &entry.grant.token).available_bytes;
       auto fits = check_capacity(device, bytes, available, taken);
       if (!fits) return pass_on(fits);
-      Line line;
-      line.overtake = true;  // those who could take what is free, and have not
-      auto turn = turn_of_another(change->seen, device, bytes - taken,
-                                  available - std::min(available, taken), line);
+      const std::uint64_t now = boot_now();
+      const std::uint64_t deadline = entry.grant.deadline_ns;
+      auto turn =
+          turn_of_another(change->seen, device, bytes - taken, deadline > now ? deadline - now : 0);
       if (turn) return tl::unexpected<Error>(std::move(*turn));
     }
     auto allowed = check_terms(*change, device, bytes, entry.grant.duration_ns);

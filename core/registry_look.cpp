@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 #include <ctime>
+#include <mutex>
 #include <tuple>
 #include <utility>
 
@@ -15,6 +16,7 @@
 #include "core/grant_clamp.hpp"
 #include "core/grant_writer.hpp"
 #include "core/ownership.hpp"
+#include "core/parallel.hpp"
 #include "core/registry_lock.hpp"
 #include "core/text.hpp"
 #include "core/ticket.hpp"
@@ -106,6 +108,9 @@ void sort_by_age(std::vector<Entry>& entries) {
   entries = std::move(sorted);
 }
 
+// Two files take some 3 us to read, a thread 30 to make.
+constexpr std::size_t kWorthAThread = 400;
+
 // A partition's two files, by what their names have in common.
 using Pair = std::pair<uid_t, Token>;
 
@@ -184,8 +189,8 @@ Result<bool> Registry::put_away(const Entry& entry) {
 
 Result<void> Registry::Look::may_have(uid_t owner, const Device& device, std::uint64_t bytes,
                                       std::uint64_t duration_ns, const Token* instead_of,
-                                      uid_t giver) const {
-  PolicyRequest asked{device, bytes, duration_ns, 0, 0};
+                                      uid_t giver, std::size_t more) const {
+  PolicyRequest asked{device, bytes, duration_ns, 0, more};
   for (const Entry& entry : entries) {
     if (entry.grant.owner != owner) continue;
     if (instead_of != nullptr && entry.grant.token == *instead_of) continue;
@@ -210,6 +215,45 @@ Result<Registry::Look> Registry::look_for(std::string_view id) {
   return look({[id](const FileName& name) { return may_match(name.token, id); }});
 }
 
+// One grant and, unless the grant alone says enough, its ledger. Any thread.
+Registry::Sighting Registry::see(const FileName& name, bool all_ledgers, GrantClamp& clamp,
+                                 std::mutex& clamping) const {
+  Sighting seen;
+  auto grant = read_grant(state_, name);
+  if (!grant) {
+    const bool gone = grant.error().code == ErrorCode::kNotFound;
+    seen.outcome = gone ? Sighting::kGone : Sighting::kNoGrant;
+    seen.problem = std::move(grant.error());
+    return seen;
+  }
+  if (!clamp.is_idle()) {
+    const std::lock_guard lock(clamping);
+    clamp.clamp_deadline(*grant);
+  }
+  Entry& entry = seen.entry;
+  entry.name = name;
+  entry.grant = std::move(*grant);
+  // The clock before the words: whoever charged before the deadline is then in the sum.
+  entry.over = entry.grant.ended || boot_now() >= entry.grant.deadline_ns;
+  if (!all_ledgers && clamp.is_idle() && !entry.needs_ledger()) {
+    seen.outcome = Sighting::kGrantOnly;
+    return seen;
+  }
+  auto use = look_at_ledger(state_, entry.grant);
+  if (use) {
+    entry.use = std::move(*use);
+    seen.outcome = Sighting::kWhole;
+  } else if (read_grant(state_, name)) {
+    seen.problem = std::move(use.error());
+    seen.outcome = Sighting::kNoLedger;
+  } else {  // it was put away between the two looks
+    seen.outcome = Sighting::kGone;
+    return seen;
+  }
+  entry.over = entry.over || entry.use.ended || is_abandoned(entry.grant, entry.use);
+  return seen;
+}
+
 Result<Registry::Look> Registry::look(const Scope& scope) {
   auto names = scan(state_);
   if (!names) return pass_on(names);
@@ -224,42 +268,44 @@ Result<Registry::Look> Registry::look(const Scope& scope) {
         fmt::format("policy: {} (until this is mended, nothing is given out)", problem->line()));
   }
   GrantClamp clamp(look.policy, devices_for(look.policy, state_, scope.asked_for));
+  std::vector<FileName> wanted;
+  for (const FileName& name : look.names) {
+    if (name.kind != FileKind::kGrant) continue;
+    const bool is_wanted = !scope.wants || !clamp.is_idle() || scope.wants(name);
+    (is_wanted ? wanted : look.unread).push_back(name);
+  }
+  std::vector<Sighting> seen(wanted.size());
+  std::mutex clamping;
+  // What is kept from the first call on is found out before there are threads: a fork of the
+  // program's meanwhile must not leave it half done for the child.
+  (void)this_boot();
+  in_parallel(wanted.size(), kWorthAThread, [&](std::size_t first, std::size_t end) {
+    for (std::size_t i = first; i < end; ++i) {
+      seen[i] = see(wanted[i], scope.all_ledgers, clamp, clamping);
+    }
+  });
   PassedOver passed(state_);
   std::vector<Pair> whole;
-  const auto is_grant = [](const FileName& name) { return name.kind == FileKind::kGrant; };
-  look.entries.reserve(
-      static_cast<std::size_t>(std::count_if(look.names.begin(), look.names.end(), is_grant)));
-  for (const FileName& name : look.names) {
-    if (!is_grant(name)) continue;
-    if (scope.wants && clamp.is_idle() && !scope.wants(name)) {
-      look.unread.push_back(name);
-      continue;
+  look.entries.reserve(seen.size());
+  for (std::size_t i = 0; i < seen.size(); ++i) {
+    const FileName& name = wanted[i];
+    switch (seen[i].outcome) {
+      case Sighting::kGone:
+        continue;
+      case Sighting::kNoGrant:
+        if (seen[i].problem.code == ErrorCode::kExpired) look.expired.push_back(name);
+        passed.add(name, seen[i].problem);
+        continue;
+      case Sighting::kNoLedger:
+        passed.add({name.uid, name.token, FileKind::kLedger}, seen[i].problem);
+        break;
+      case Sighting::kWhole:
+        whole.emplace_back(name.uid, name.token);
+        break;
+      case Sighting::kGrantOnly:
+        break;
     }
-    auto grant = read_grant(state_, name);
-    if (!grant) {
-      if (grant.error().code == ErrorCode::kExpired) look.expired.push_back(name);
-      if (grant.error().code != ErrorCode::kNotFound) passed.add(name, grant.error());
-      continue;
-    }
-    clamp.clamp_deadline(*grant);
-    Entry entry{name, std::move(*grant), {}, false};
-    // The clock before the words: whoever charged before the deadline is then in the sum.
-    entry.over = entry.grant.ended || boot_now() >= entry.grant.deadline_ns;
-    if (!scope.all_ledgers && clamp.is_idle() && !entry.needs_ledger()) {
-      look.entries.push_back(std::move(entry));
-      continue;
-    }
-    auto use = look_at_ledger(state_, entry.grant);
-    if (use) {
-      entry.use = std::move(*use);
-      whole.emplace_back(name.uid, name.token);
-    } else if (read_grant(state_, name)) {  // else it was put away between the two looks
-      passed.add({name.uid, name.token, FileKind::kLedger}, use.error());
-    } else {
-      continue;
-    }
-    entry.over = entry.over || entry.use.ended || is_abandoned(entry.grant, entry.use);
-    look.entries.push_back(std::move(entry));
+    look.entries.push_back(std::move(seen[i].entry));
   }
   const bool tells_of_squatters = ::geteuid() == 0 && !scope.wants;
   if (tells_of_squatters) add_squatters(look.names, std::move(whole), passed);
@@ -317,9 +363,9 @@ void Registry::sweep(Look& look) {
   }
 }
 
-Result<std::vector<PartitionInfo>> Registry::list() {
+Result<Registry::Look> Registry::look_and_tidy() {
   auto seen = look_at_all();
-  if (!seen) return pass_on(seen);
+  if (!seen) return seen;
   const bool untidy =
       std::any_of(seen->entries.begin(), seen->entries.end(),
                   [](const Entry& entry) { return entry.gone() && entry.may_write(); });
@@ -328,15 +374,20 @@ Result<std::vector<PartitionInfo>> Registry::list() {
     if (auto lock = RegistryLock::try_acquire(state_)) {
       // Look again: what was half made a moment ago may be whole by now.
       seen = look_at_all();
-      if (!seen) return pass_on(seen);
+      if (!seen) return seen;
       sweep(*seen);
     }
   }
+  std::erase_if(seen->entries, [](const Entry& entry) { return entry.gone(); });
+  return seen;
+}
+
+Result<std::vector<PartitionInfo>> Registry::list() {
+  auto seen = look_and_tidy();
+  if (!seen) return pass_on(seen);
   std::vector<PartitionInfo> partitions;
   partitions.reserve(seen->entries.size());
-  for (Entry& entry : seen->entries) {
-    if (!entry.gone()) partitions.push_back(std::move(entry).info());
-  }
+  for (Entry& entry : seen->entries) partitions.push_back(std::move(entry).info());
   return partitions;
 }
 

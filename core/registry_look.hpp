@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "core/line.hpp"
 #include "core/partition_files.hpp"
 #include "core/policy.hpp"
 #include "core/registry.hpp"
@@ -29,6 +30,20 @@ struct Registry::Entry {
   bool may_write() const;  // its grant
   PartitionInfo info() const&;
   PartitionInfo info() &&;
+};
+
+// What came of one grant.
+struct Registry::Sighting {
+  enum Outcome {
+    kGone,       // it is nobody's any more
+    kNoGrant,    // it cannot be used; `problem` says why
+    kNoLedger,   // its ledger cannot
+    kGrantOnly,  // its ledger was not needed
+    kWhole,
+  };
+  Outcome outcome = kGone;
+  Entry entry;  // from kNoLedger on
+  Error problem{};
 };
 
 // Whose partitions a look is to find, and how much of each.
@@ -59,10 +74,14 @@ struct Registry::Look {
   DeviceUse use_of(const Device& device, const Token* but = nullptr) const;
 
   // Whether the policy lets `giver` give `owner` one partition more, of this size and for this
-  // long since its birth; with `instead_of`, in the place of that one. Errors: kPermission.
+  // long since its birth; with `instead_of`, in the place of that one; together with `more` on
+  // other devices. Errors: kPermission.
   Result<void> may_have(uid_t owner, const Device& device, std::uint64_t bytes,
                         std::uint64_t duration_ns, const Token* instead_of = nullptr,
-                        uid_t giver = ::geteuid()) const;
+                        uid_t giver = ::geteuid(), std::size_t more = 0) const;
+
+  // What `devices` have room for, now and later.
+  Outlook outlook(const std::vector<Device>& devices) const;
 };
 
 tl::unexpected<Error> partition_not_found(std::string_view id);

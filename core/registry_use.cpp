@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "core/clock.hpp"
 #include "core/registry_look.hpp"
 #include "core/units.hpp"
 
@@ -63,6 +64,20 @@ DeviceUse Registry::Look::use_of(const Device& device, const Token* but) const {
                 entry.use.used_bytes);
   }
   return counter.use();
+}
+
+Outlook Registry::Look::outlook(const std::vector<Device>& devices) const {
+  Outlook outlook(boot_now());
+  for (const Device& device : devices) outlook.add_device(device.key, device.total_bytes);
+  for (const Entry& entry : entries) {
+    const Grant& grant = entry.grant;
+    const std::uint64_t limit = entry.over ? 0 : std::min(grant.limit_bytes, kMaxBytes);
+    if (!entry.over) outlook.take(grant.device_key, limit, grant.deadline_ns);
+    const std::uint64_t total = outlook.total_bytes(grant.device_key);
+    const std::uint64_t used = std::min(entry.use.used_bytes, total);
+    outlook.drain(grant.device_key, used - std::min(used, std::min(limit, total)));
+  }
+  return outlook;
 }
 
 Result<void> Registry::check_capacity(const Device& device, std::uint64_t bytes,

@@ -1,12 +1,15 @@
-// Registry::create_when_free(): waiting in line, without polling and without a daemon.
+// Reservation: waiting in line, without polling and without a daemon.
 //
-// Who is first in line watches the state directory (inotify) and the clock, because room appears by
-// somebody's file being written, closed or removed, or by a deadline. Everybody else watches only
-// the ticket of the one before them, so that what happens wakes one process and not all. A look
+// Who may be served next watches the state directory (inotify) and the clock, because room appears
+// by somebody's file being written, closed or removed, or by a deadline. Who waits for one device
+// behind another such watches only the ticket of the one before, so that what happens wakes one
+// process and not all. A look
 // each second covers what no file tells: bytes freed in a partition whose time is up, the end of a
 // process that a partition was made for, and somebody in line who does not take their turn.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <poll.h>
+#include <sys/epoll.h>
 #include <sys/inotify.h>
 #include <sys/timerfd.h>
 
@@ -15,11 +18,12 @@
 #include <chrono>
 #include <ctime>
 
+#include "core/clock.hpp"
 #include "core/crash_point.hpp"
 #include "core/partition_files.hpp"
-#include "core/registry.hpp"
+#include "core/registry_line.hpp"
 #include "core/registry_lock.hpp"
-#include "core/ticket.hpp"
+#include "core/reservation.hpp"
 #include "core/units.hpp"
 
 namespace chronos {
@@ -39,201 +43,285 @@ std::uint64_t now_ns() {
          static_cast<std::uint64_t>(now.tv_nsec);
 }
 
+using Made = std::vector<PartitionInfo>;
+
 }  // namespace
 
-class Registry::Wait {
+class Reservation::Waiter {
  public:
-  Wait(Registry& registry, const CreateRequest& request, uid_t owner, const WaitOptions& options)
-      : registry_(registry), request_(request), owner_(owner), options_(options) {
-    if (options.timeout_ns) give_up_at_ = now_ns() + *options.timeout_ns;
+  Waiter(Registry& registry, ReserveRequest request, uid_t owner, WaitOptions options)
+      : registry_(registry),
+        request_(std::move(request)),
+        owner_(owner),
+        options_(std::move(options)) {
+    if (options_.timeout_ns) give_up_at_ = now_ns() + *options_.timeout_ns;
   }
 
-  Result<PartitionInfo> run();
+  Result<void> prepare();
+  Result<void> join();
+  Result<std::optional<Made>> look();
+  Result<Made> wait();
+  int fd() const { return epoll_.get(); }
+  const WaitState& state() const { return state_; }
 
  private:
-  enum class Woken { kLook, kTimeIsUp, kCancelled };
-
-  Result<std::optional<PartitionInfo>> join();
-  Result<std::optional<PartitionInfo>> look();
-  Result<std::optional<PartitionInfo>> try_my_turn();
+  bool take_events();
+  bool watch_event(const inotify_event& event) const;
+  Result<std::optional<Made>> look_now();
+  Result<std::optional<Made>> try_my_turn(Registry::Line line);
   void forget_those_gone();
-  bool all_ahead_dawdle(std::uint64_t available);
-  void report(const std::vector<PartitionInfo>& partitions, const DeviceUse& use);
-  void watch(bool first);
-  Result<void> arm(const std::vector<PartitionInfo>& partitions, bool first);
-  Woken sleep();
+  bool may_begin(const Registry::Look& seen);
+  void note(const Registry::Look& seen);
+  void watch(const Waiting* before);
+  const Waiting* last_for_our_device() const;
+  Result<void> arm(const Registry::Look& seen, bool room_was_there);
+  Result<void> arm_at(std::optional<std::uint64_t> due);
   Error no_capacity(const std::string& why) const;
 
-  const StateDir& state() const { return registry_.state_; }
-  std::uint64_t bytes() const { return request_.memory.on(request_.device.total_bytes); }
+  const StateDir& directory() const { return registry_.state_; }
+  bool concerns(const std::string& device_key) const {
+    return std::any_of(request_.candidates.begin(), request_.candidates.end(),
+                       [&](const Device& one) { return one.key == device_key; });
+  }
 
   Registry& registry_;
-  const CreateRequest& request_;
-  uid_t owner_;
-  const WaitOptions& options_;
+  const ReserveRequest request_;
+  const uid_t owner_;
+  const WaitOptions options_;
   std::optional<std::uint64_t> give_up_at_;
 
   struct Predecessor {
     Waiting ticket;
-    std::optional<Clock::time_point> could_go_since;
+    bool concerns_us = false;  // waits for one of our devices, too
+    std::optional<Clock::time_point> could_begin_since;
   };
+  std::optional<Made> made_;  // by join()
   std::optional<Ticket> ticket_;
-  std::vector<Predecessor> ahead_;  // in line before us when we joined, and still
-  UniqueFd watch_, timer_;
+  std::vector<Predecessor> ahead_;  // in line when we joined, and still
+  UniqueFd epoll_, watch_, timer_;
   std::optional<FileName> watched_;  // whose ticket `watch_` is on; none: on the directory
+  WaitState state_;
   std::optional<std::pair<std::size_t, std::string>> told_;
   // Until the next look without an event. A dying process closes its files a moment before its
   // locks are gone and it counts as dead: after an event we look again soon, then less often.
   std::uint64_t pause_ns_ = kLookEvery;
 };
 
-Error Registry::Wait::no_capacity(const std::string& why) const {
+Error Reservation::Waiter::no_capacity(const std::string& why) const {
+  std::vector<int> numbers;
+  for (const Device& device : request_.candidates) numbers.push_back(device.index);
+  std::string asked = format_bytes(state_.asked_bytes);
+  if (numbers.size() > 1) asked += fmt::format(" on {} of them", request_.count);
   return {ErrorCode::kNoCapacity,
-          fmt::format("Not enough available memory on device {}", request_.device.index),
-          fmt::format("asked {}; {}", format_bytes(bytes()), why)};
+          fmt::format("Not enough available memory on device{} {}", numbers.size() == 1 ? "" : "s",
+                      fmt::join(numbers, ", ")),
+          fmt::format("asked {}; {}", asked, why)};
 }
 
-// Gets the partition at once where there is room and nobody in line, else a place in it.
-Result<std::optional<PartitionInfo>> Registry::Wait::join() {
-  auto lock = RegistryLock::acquire(state());
+Result<void> Reservation::Waiter::prepare() {
+  for (const Device& device : request_.candidates) {
+    state_.asked_bytes = std::max(state_.asked_bytes, request_.memory.on(device.total_bytes));
+  }
+  const auto large_enough = std::count_if(
+      request_.candidates.begin(), request_.candidates.end(), [&](const Device& device) {
+        return request_.memory.on(device.total_bytes) <= device.total_bytes;
+      });
+  if (static_cast<std::size_t>(large_enough) < request_.count) {
+    return tl::unexpected<Error>(
+        no_capacity("the device has less, so there is nothing to wait for"));
+  }
+  epoll_.reset(::epoll_create1(EPOLL_CLOEXEC));
+  timer_.reset(::timerfd_create(CLOCK_BOOTTIME, TFD_CLOEXEC | TFD_NONBLOCK));
+  epoll_event event{EPOLLIN, {}};
+  if (!epoll_ || !timer_ || ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, timer_.get(), &event) != 0) {
+    return fail(ErrorCode::kSystem, "cannot wait: " + errno_text(errno));
+  }
+  return {};
+}
+
+// Gets the partitions at once where there is room and nobody in line, else a place in it.
+Result<void> Reservation::Waiter::join() {
+  auto lock = RegistryLock::acquire(directory());
   if (!lock) return pass_on(lock);
-  Line line;
+  Registry::Line line;
   auto made = registry_.admit(request_, owner_, line);
-  if (made) return std::optional(std::move(*made));
+  if (made) {
+    made_ = std::move(*made);
+    return arm_at(1);
+  }
   if (made.error().code != ErrorCode::kNoCapacity) return pass_on(made);
-  auto names = scan(state());
+  auto names = scan(directory());
   if (!names) return pass_on(names);
   std::uint64_t last = 0;
-  for (Waiting& waiting : read_tickets(state(), *names)) {
+  for (Waiting& waiting : read_tickets(directory(), *names)) {
     last = std::max(last, waiting.number);
-    if (waiting.device_key == request_.device.key) ahead_.push_back({std::move(waiting), {}});
+    const auto& wishes = waiting.claim.wishes;
+    const bool concerns_us = std::any_of(
+        wishes.begin(), wishes.end(), [&](const auto& wish) { return concerns(wish.device_key); });
+    ahead_.push_back({std::move(waiting), concerns_us, {}});
   }
-  auto ticket = Ticket::take(state(), request_.device.key, bytes(), last);
+  Claim claim{{}, request_.count, request_.duration_ns};
+  for (const Device& device : request_.candidates) {
+    claim.wishes.push_back({device.key, request_.memory.on(device.total_bytes)});
+  }
+  auto ticket = Ticket::take(directory(), claim, last);
   if (!ticket) return pass_on(ticket);
   ticket_.emplace(std::move(*ticket));
   CHRONOS_POINT(wait_joined);
-  return std::optional<PartitionInfo>();
+  return arm_at(1);
 }
 
-void Registry::Wait::forget_those_gone() {
+void Reservation::Waiter::forget_those_gone() {
   std::erase_if(ahead_,
-                [&](const Predecessor& one) { return !is_waiting(state(), one.ticket.file); });
+                [&](const Predecessor& one) { return !is_waiting(directory(), one.ticket.file); });
 }
 
-// Whether everybody before us has had room for a while and has not taken it: stopped, or worse.
-bool Registry::Wait::all_ahead_dawdle(std::uint64_t available) {
-  bool all = true;
-  for (Predecessor& one : ahead_) {
-    if (one.ticket.bytes > available) {
-      one.could_go_since.reset();
-    } else if (!one.could_go_since) {
-      one.could_go_since = Clock::now();
+// Whether it looks like our turn. Who could have begun for a while and has not is passed over:
+// stopped, or worse.
+bool Reservation::Waiter::may_begin(const Registry::Look& seen) {
+  std::vector<Waiting> ahead;
+  for (const Predecessor& one : ahead_) ahead.push_back(one.ticket);
+  Registry::Judged judged = registry_.weigh(request_, owner_, seen, ahead);
+  const Clock::time_point now = Clock::now();
+  const std::vector<bool> could = judged.pass([&](std::size_t i) {
+    const auto& since = ahead_[i].could_begin_since;
+    return since && now - *since >= kTurn;
+  });
+  for (std::size_t i = 0; i < could.size(); ++i) {
+    auto& since = ahead_[i].could_begin_since;
+    if (!could[i]) {
+      since.reset();
+    } else if (!since) {
+      since = now;
     }
-    all = all && one.could_go_since && Clock::now() - *one.could_go_since >= kTurn;
   }
-  return all;
+  const Turn turn = turn_of(judged.outlook, judged.claim, request_.choice, judged.ahead);
+  state_.with_room = turn.with_room;
+  return turn.chosen.size() == request_.count;
 }
 
-Result<std::optional<PartitionInfo>> Registry::Wait::try_my_turn() {
-  auto lock = RegistryLock::acquire(state());
+Result<std::optional<Made>> Reservation::Waiter::try_my_turn(Registry::Line line) {
+  auto lock = RegistryLock::acquire(directory());
   if (!lock) {
     // Whoever holds it for so long will let go or die; there is nothing to lose by waiting on.
-    if (lock.error().code == ErrorCode::kBusy) return std::optional<PartitionInfo>();
+    if (lock.error().code == ErrorCode::kBusy) return std::optional<Made>();
     return pass_on(lock);
   }
-  Line line;
   CHRONOS_POINT(wait_my_turn);
-  line.is_first = true;
   auto made = registry_.admit(request_, owner_, line);
   CHRONOS_POINT(wait_tried);
   if (made) return std::optional(std::move(*made));
-  if (made.error().code == ErrorCode::kNoCapacity) return std::optional<PartitionInfo>();
+  if (made.error().code == ErrorCode::kNoCapacity) return std::optional<Made>();
   return pass_on(made);
 }
 
-// One look at how things stand: the partition if it is our turn and there is room.
-Result<std::optional<PartitionInfo>> Registry::Wait::look() {
+// One look at how things stand: the partitions if it is our turn and there is room.
+Result<std::optional<Made>> Reservation::Waiter::look_now() {
   forget_those_gone();
   // Watched first, looked at second: what happens in between wakes us.
-  watch(ahead_.empty());
+  watch(last_for_our_device());
   CHRONOS_POINT(wait_watching);
   forget_those_gone();
-  if (ahead_.empty() && watched_) watch(true);
-  auto partitions = registry_.list();
-  if (!partitions) return pass_on(partitions);
-  const DeviceUse use = use_of(request_.device, *partitions);
+  if (watched_ && last_for_our_device() == nullptr) watch(nullptr);
+  auto seen = registry_.look_and_tidy();
+  if (!seen) return pass_on(seen);
   bool room_was_there = false;
-  const bool my_turn = ahead_.empty() || all_ahead_dawdle(use.available_bytes);
-  if (my_turn && bytes() <= use.available_bytes) {
-    auto made = try_my_turn();
-    if (!made || *made) return made;
+  if (may_begin(*seen)) {
+    Registry::Line line;
+    line.ahead.emplace();
+    for (const Predecessor& one : ahead_) {
+      const bool passed = one.could_begin_since && Clock::now() - *one.could_begin_since >= kTurn;
+      if (!passed) line.ahead->push_back(one.ticket);
+    }
+    auto made = try_my_turn(std::move(line));
+    if (!made || *made) {
+      ticket_.reset();
+      return made;
+    }
     room_was_there = true;
   }
-  report(*partitions, use);
+  note(*seen);
   CHRONOS_POINT(wait_looked);
-  auto armed = arm(*partitions, ahead_.empty() && !room_was_there);
+  auto armed = arm(*seen, room_was_there);
   if (!armed) return pass_on(armed);
-  return std::optional<PartitionInfo>();
+  return std::optional<Made>();
 }
 
-void Registry::Wait::report(const std::vector<PartitionInfo>& partitions, const DeviceUse& use) {
-  if (!options_.on_change) return;
-  WaitState now;
-  now.ahead = ahead_.size();
-  now.asked_bytes = bytes();
-  now.available_bytes = use.available_bytes;
-  for (const PartitionInfo& partition : partitions) {
-    if (partition.device_key != request_.device.key || partition.state != PartitionState::kActive) {
-      continue;
-    }
-    if (!now.next_to_end || partition.remaining_ns < now.next_to_end->remaining_ns) {
-      now.next_to_end = partition;
-    }
+void Reservation::Waiter::note(const Registry::Look& seen) {
+  state_.ahead = static_cast<std::size_t>(std::count_if(
+      ahead_.begin(), ahead_.end(), [](const Predecessor& one) { return one.concerns_us; }));
+  state_.available_bytes = 0;
+  state_.next_to_end.reset();
+  for (const Device& device : request_.candidates) {
+    state_.available_bytes = std::max(state_.available_bytes, seen.use_of(device).available_bytes);
   }
-  std::pair<std::size_t, std::string> news{now.ahead,
-                                           now.next_to_end ? now.next_to_end->token : ""};
+  const Registry::Entry* next = nullptr;
+  for (const Registry::Entry& entry : seen.entries) {
+    if (entry.over || !concerns(entry.grant.device_key)) continue;
+    if (next == nullptr || entry.grant.deadline_ns < next->grant.deadline_ns) next = &entry;
+  }
+  if (next != nullptr) state_.next_to_end = next->info();
+  if (!options_.on_change) return;
+  std::pair<std::size_t, std::string> news{state_.ahead,
+                                           next == nullptr ? "" : state_.next_to_end->token};
   if (told_ == news) return;
   told_ = std::move(news);
-  options_.on_change(now);
+  options_.on_change(state_);
 }
 
-void Registry::Wait::watch(bool first) {
+// Where we wait for one device, and somebody before us for the same one, nothing is to be had until
+// they are gone.
+const Waiting* Reservation::Waiter::last_for_our_device() const {
+  if (request_.candidates.size() > 1) return nullptr;
+  const Waiting* last = nullptr;
+  for (const Predecessor& one : ahead_) {
+    if (one.concerns_us && one.ticket.claim.is_for_one_device()) last = &one.ticket;
+  }
+  return last;
+}
+
+// The ticket of `before`; without one the directory.
+void Reservation::Waiter::watch(const Waiting* before) {
   std::optional<FileName> wanted;
-  if (!first) wanted = ahead_.back().ticket.file;
+  if (before != nullptr) wanted = before->file;
   if (watch_ && (wanted ? watched_ && watched_->token == wanted->token : !watched_)) return;
   watch_.reset(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
   watched_ = wanted;
   // A machine may have no watch left to give; the look each second is then all there is.
   if (!watch_) return;
-  const std::string path = fmt::format("/proc/self/fd/{}{}{}", state().fd(), wanted ? "/" : "/.",
-                                       wanted ? wanted->text() : "");
+  const std::string path = fmt::format("/proc/self/fd/{}{}{}", directory().fd(),
+                                       wanted ? "/" : "/.", wanted ? wanted->text() : "");
   constexpr std::uint32_t kTicket = IN_CLOSE_WRITE | IN_ATTRIB | IN_DELETE_SELF | IN_DONT_FOLLOW;
   constexpr std::uint32_t kFolder =
       IN_MODIFY | IN_CLOSE_WRITE | IN_ATTRIB | IN_DELETE | IN_MOVED_FROM | IN_ONLYDIR;
-  if (::inotify_add_watch(watch_.get(), path.c_str(), wanted ? kTicket : kFolder) < 0) {
-    // Without procfs by its path; a ticket that has just gone is noticed by the next look.
-    const std::string plain = state().path() + (wanted ? "/" + wanted->text() : "");
-    if (::inotify_add_watch(watch_.get(), plain.c_str(), wanted ? kTicket : kFolder) < 0) {
-      watch_.reset();
-    }
-  }
+  // Without procfs by its path; a ticket that has just gone is noticed by the next look.
+  const std::string plain = directory().path() + (wanted ? "/" + wanted->text() : "");
+  epoll_event event{EPOLLIN, {}};
+  const bool watching =
+      (::inotify_add_watch(watch_.get(), path.c_str(), wanted ? kTicket : kFolder) >= 0 ||
+       ::inotify_add_watch(watch_.get(), plain.c_str(), wanted ? kTicket : kFolder) >= 0) &&
+      ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, watch_.get(), &event) == 0;
+  if (!watching) watch_.reset();
 }
 
-Result<void> Registry::Wait::arm(const std::vector<PartitionInfo>& partitions, bool first) {
-  if (!timer_) timer_.reset(::timerfd_create(CLOCK_BOOTTIME, TFD_CLOEXEC | TFD_NONBLOCK));
-  if (!timer_) return fail(ErrorCode::kSystem, "timerfd_create: " + errno_text(errno));
-  const std::uint64_t now = now_ns();
-  std::optional<std::uint64_t> due;
+Result<void> Reservation::Waiter::arm(const Registry::Look& seen, bool room_was_there) {
+  const std::uint64_t boot = boot_now(), now = now_ns();
+  const bool next = state_.ahead == 0 && !room_was_there;
+  std::optional<std::uint64_t> due = give_up_at_;
   auto at = [&](std::uint64_t when) { due = std::min(due.value_or(when), when); };
-  if (give_up_at_) at(*give_up_at_);
   bool silent = false;  // room may come without a word
-  for (const PartitionInfo& partition : partitions) {
-    if (partition.device_key != request_.device.key) continue;
-    silent = silent || partition.held || partition.state == PartitionState::kDraining;
-    if (first && partition.state == PartitionState::kActive) at(now + partition.remaining_ns);
+  for (const Registry::Entry& entry : seen.entries) {
+    if (!concerns(entry.grant.device_key)) continue;
+    silent = silent || entry.grant.held || entry.over;
+    const std::uint64_t deadline = entry.grant.deadline_ns;
+    if (next && !entry.over) at(now + (deadline > boot ? deadline - boot : 0));
   }
-  if (!first || silent || !watch_) at(now + pause_ns_);
+  if (!next || silent || !watch_) at(now + pause_ns_);
   pause_ns_ = std::min(2 * pause_ns_, kLookEvery);
+  return arm_at(due);
+}
+
+Result<void> Reservation::Waiter::arm_at(std::optional<std::uint64_t> due) {
   itimerspec when{};
   if (due) {
     const std::uint64_t ns = std::max(*due, std::uint64_t{1});
@@ -246,65 +334,83 @@ Result<void> Registry::Wait::arm(const std::vector<PartitionInfo>& partitions, b
   return {};
 }
 
-Registry::Wait::Woken Registry::Wait::sleep() {
+// Whether something may have made room: those behind us come and go, counters move.
+bool Reservation::Waiter::watch_event(const inotify_event& event) const {
+  if (watched_ || (event.mask & IN_Q_OVERFLOW) != 0) return true;
+  const auto name = FileName::parse(event.len > 0 ? event.name : "");
+  if (!name) return false;
+  if (name->kind == FileKind::kGrant || name->kind == FileKind::kLedger) return true;
+  return std::any_of(ahead_.begin(), ahead_.end(),
+                     [&](const Predecessor& one) { return one.ticket.file.token == name->token; });
+}
+
+// Empties what fd() says can be read. Whether it is time for a look.
+bool Reservation::Waiter::take_events() {
+  std::uint64_t count = 0;
+  bool look = ::read(timer_.get(), &count, sizeof count) > 0;
+  alignas(inotify_event) char buffer[4096];
+  ssize_t got = 0;
+  while (watch_ && (got = ::read(watch_.get(), buffer, sizeof buffer)) > 0) {
+    pause_ns_ = kLookSoon;
+    for (const char* at = buffer; at < buffer + got;) {
+      const auto* event = reinterpret_cast<const inotify_event*>(at);
+      look = watch_event(*event) || look;
+      at += sizeof(inotify_event) + event->len;
+    }
+  }
+  CHRONOS_POINT(wait_woken);
+  return look;
+}
+
+Result<std::optional<Made>> Reservation::Waiter::look() {
+  const bool look = take_events();
+  if (made_) return std::exchange(made_, std::nullopt);
+  const bool time_is_up = give_up_at_ && now_ns() >= *give_up_at_;
+  if (look) {
+    auto found = look_now();
+    if (!found || *found) return found;
+  }
+  if (!time_is_up) return std::optional<Made>();
+  ticket_.reset();
+  return tl::unexpected<Error>(no_capacity("waited " + format_duration(*options_.timeout_ns) +
+                                           (state_.ahead == 0 ? "" : ", others are before it")));
+}
+
+Result<Made> Reservation::Waiter::wait() {
   for (;;) {
-    std::array<pollfd, 3> waits = {pollfd{timer_.get(), POLLIN, 0}, pollfd{watch_.get(), POLLIN, 0},
+    auto found = look();
+    if (!found) return pass_on(found);
+    if (*found) return std::move(**found);
+    std::array<pollfd, 2> waits = {pollfd{epoll_.get(), POLLIN, 0},
                                    pollfd{options_.cancel_fd, POLLIN, 0}};
-    if (::poll(waits.data(), waits.size(), -1) < 0) continue;  // a signal of the program's own
-    if (waits[2].revents != 0) return Woken::kCancelled;
-    if (give_up_at_ && now_ns() >= *give_up_at_) return Woken::kTimeIsUp;
-    bool look = false;
-    std::uint64_t count = 0;
-    if (waits[0].revents != 0 && ::read(timer_.get(), &count, sizeof count) > 0) look = true;
+    // Signals of the program's own end no wait.
+    while (::poll(waits.data(), waits.size(), -1) < 0) continue;
     if (waits[1].revents != 0) {
-      alignas(inotify_event) char buffer[4096];
-      ssize_t got = 0;
-      while ((got = ::read(watch_.get(), buffer, sizeof buffer)) > 0) {
-        pause_ns_ = kLookSoon;
-        for (const char* event = buffer; event < buffer + got;) {
-          const auto* header = reinterpret_cast<const inotify_event*>(event);
-          // Those behind us come and go, counters move: only grants and ledgers make room.
-          auto name = FileName::parse(header->len > 0 ? header->name : "");
-          look = look || watched_ ||
-                 (name && (name->kind == FileKind::kGrant || name->kind == FileKind::kLedger)) ||
-                 (header->mask & IN_Q_OVERFLOW) != 0;
-          event += sizeof(inotify_event) + header->len;
-        }
-      }
-    }
-    CHRONOS_POINT(wait_woken);
-    if (look) return Woken::kLook;
-  }
-}
-
-Result<PartitionInfo> Registry::Wait::run() {
-  if (bytes() > request_.device.total_bytes) {
-    return tl::unexpected<Error>(
-        no_capacity("the device has less, so there is nothing to wait for"));
-  }
-  auto made = join();
-  for (;;) {
-    if (!made) return pass_on(made);
-    if (*made) return std::move(**made);
-    made = look();
-    if (!made || *made) continue;
-    switch (sleep()) {
-      case Woken::kLook:
-        break;
-      case Woken::kTimeIsUp:
-        return tl::unexpected<Error>(no_capacity("waited " + format_duration(*options_.timeout_ns) +
-                                                 (ahead_.empty() ? "" : ", others are before it")));
-      case Woken::kCancelled:
-        return fail(ErrorCode::kCancelled, "gave up waiting");
+      ticket_.reset();
+      return fail(ErrorCode::kCancelled, "gave up waiting");
     }
   }
 }
 
-Result<PartitionInfo> Registry::create_when_free(const CreateRequest& request,
-                                                 const WaitOptions& options) {
-  auto owner = check(request);
+Reservation::Reservation(std::unique_ptr<Waiter> waiter) : waiter_(std::move(waiter)) {}
+Reservation::Reservation(Reservation&&) noexcept = default;
+Reservation& Reservation::operator=(Reservation&&) noexcept = default;
+Reservation::~Reservation() = default;
+
+Result<Reservation> Reservation::join(Registry& registry, ReserveRequest request,
+                                      WaitOptions options) {
+  auto owner = registry.check(request);
   if (!owner) return pass_on(owner);
-  return Wait(*this, request, *owner, options).run();
+  auto waiter = std::make_unique<Waiter>(registry, std::move(request), *owner, std::move(options));
+  auto joined = waiter->prepare();
+  if (joined) joined = waiter->join();
+  if (!joined) return pass_on(joined);
+  return Reservation(std::move(waiter));
 }
+
+int Reservation::fd() const { return waiter_->fd(); }
+Result<std::optional<std::vector<PartitionInfo>>> Reservation::look() { return waiter_->look(); }
+Result<std::vector<PartitionInfo>> Reservation::wait() { return waiter_->wait(); }
+const WaitState& Reservation::state() const { return waiter_->state(); }
 
 }  // namespace chronos

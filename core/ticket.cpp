@@ -1,8 +1,8 @@
 #include "core/ticket.hpp"
 
 #include <algorithm>
-#include <cstring>
 #include <optional>
+#include <string>
 #include <type_traits>
 
 #include "core/crash_point.hpp"
@@ -12,69 +12,86 @@ namespace chronos {
 namespace {
 
 constexpr std::uint64_t kMagic = 0x31544b544e524843;  // "CHRNTKT1"
-constexpr std::uint32_t kVersion = 1;
+constexpr std::uint32_t kVersion = 2;
 
-struct TicketLayout {
+struct TicketHead {
   std::uint64_t magic;
   std::uint32_t version;
-  std::uint32_t size;
+  std::uint32_t size;  // of the file
   Token token;
   BootId boot_id;
   std::uint64_t number;
-  std::uint64_t bytes;
+  std::uint32_t count;    // of the devices that follow, so many are waited for
+  std::uint32_t devices;  // that follow
   std::int32_t pid;
   std::uint32_t pid_namespace;
   std::uint64_t start_ticks;
-  char device_key[192];
+  std::uint64_t duration_ns;
 };
-static_assert(std::is_trivially_copyable_v<TicketLayout>);
-
-std::optional<TicketLayout> read_layout(int fd, const FileName& name, uid_t owner, off_t size) {
-  TicketLayout layout{};
-  const bool good = owner == name.uid && size == static_cast<off_t>(sizeof layout) &&
-                    pread_all(fd, &layout, sizeof layout, 0) && layout.magic == kMagic &&
-                    layout.version == kVersion && layout.size == sizeof layout &&
-                    layout.token == name.token && layout.boot_id == this_boot() &&
-                    layout.device_key[sizeof layout.device_key - 1] == '\0' && layout.bytes > 0 &&
-                    layout.bytes <= kMaxBytes;
-  return good ? std::optional(layout) : std::nullopt;
-}
+struct TicketDevice {
+  std::uint64_t bytes;
+  char key[192];
+};
+static_assert(std::is_trivially_copyable_v<TicketHead> && sizeof(TicketHead) == 88);
+static_assert(std::is_trivially_copyable_v<TicketDevice> && sizeof(TicketDevice) == 200);
 
 std::optional<Waiting> read_ticket(const StateDir& state, const FileName& name) {
   uid_t owner = 0;
   off_t size = 0;
   auto fd = open_file(state, name, O_RDONLY, owner, size);
-  if (!fd) return std::nullopt;
-  auto layout = read_layout(fd->get(), name, owner, size);
-  if (!layout) return std::nullopt;
+  TicketHead head{};
+  if (!fd || owner != name.uid || !pread_all(fd->get(), &head, sizeof head, 0)) return std::nullopt;
+  const bool good = head.magic == kMagic && head.version == kVersion && head.token == name.token &&
+                    head.boot_id == this_boot() && head.devices > 0 &&
+                    head.devices <= kMaxCandidates && head.count > 0 &&
+                    head.count <= head.devices && head.size == size &&
+                    head.size == sizeof head + head.devices * sizeof(TicketDevice);
+  if (!good) return std::nullopt;
   KernelJudge judge(fd->get());
-  const ProcessIdentity process{layout->pid, layout->pid_namespace, layout->start_ticks};
+  const ProcessIdentity process{head.pid, head.pid_namespace, head.start_ticks};
   if (!judge.lock_is_held(0) || judge.owner_lives(process) == Liveness::kDead) return std::nullopt;
-  return Waiting{name, layout->device_key, layout->bytes, layout->number, layout->pid};
+  std::vector<TicketDevice> devices(head.devices);
+  if (!pread_all(fd->get(), devices.data(), devices.size() * sizeof(TicketDevice), sizeof head)) {
+    return std::nullopt;
+  }
+  Waiting waiting{name, {{}, head.count, head.duration_ns}, head.number, head.pid};
+  for (const TicketDevice& device : devices) {
+    const bool whole = device.key[sizeof device.key - 1] == '\0' && device.bytes > 0 &&
+                       device.bytes <= kMaxBytes && !waiting.claim.wants(device.key);
+    if (!whole) return std::nullopt;
+    waiting.claim.wishes.push_back({device.key, device.bytes});
+  }
+  return waiting;
 }
 
 }  // namespace
 
-Result<Ticket> Ticket::take(const StateDir& state, std::string_view device_key, std::uint64_t bytes,
-                            std::uint64_t last) {
-  TicketLayout layout{};
-  layout.magic = kMagic;
-  layout.version = kVersion;
-  layout.size = sizeof layout;
-  layout.token = random_token();
-  layout.boot_id = this_boot();
-  layout.number = last + 1;
-  layout.bytes = bytes;
+Result<Ticket> Ticket::take(const StateDir& state, const Claim& claim, std::uint64_t last) {
+  TicketHead head{};
+  head.magic = kMagic;
+  head.version = kVersion;
+  head.size = static_cast<std::uint32_t>(sizeof head + claim.wishes.size() * sizeof(TicketDevice));
+  head.token = random_token();
+  head.boot_id = this_boot();
+  head.number = last + 1;
+  head.count = static_cast<std::uint32_t>(claim.count);
+  head.devices = static_cast<std::uint32_t>(claim.wishes.size());
   const ProcessIdentity self = this_process();
-  layout.pid = self.pid;
-  layout.pid_namespace = self.pid_namespace;
-  layout.start_ticks = self.start_ticks;
-  device_key.copy(layout.device_key, sizeof layout.device_key - 1);
+  head.pid = self.pid;
+  head.pid_namespace = self.pid_namespace;
+  head.start_ticks = self.start_ticks;
+  head.duration_ns = claim.duration_ns;
+  std::string content(reinterpret_cast<const char*>(&head), sizeof head);
+  for (const Claim::Wish& wish : claim.wishes) {
+    TicketDevice device{};
+    device.bytes = wish.bytes;
+    wish.device_key.copy(device.key, sizeof device.key - 1);
+    content.append(reinterpret_cast<const char*>(&device), sizeof device);
+  }
 
-  const FileName name{::geteuid(), layout.token, FileKind::kTicket};
-  const std::string_view bytes_of_it(reinterpret_cast<const char*>(&layout), sizeof layout);
+  const FileName name{::geteuid(), head.token, FileKind::kTicket};
   UniqueFd locked;
-  auto made = make_file(state, name, sizeof layout, bytes_of_it, name.uid, &locked);
+  auto made = make_file(state, name, content.size(), content, name.uid, &locked);
   if (!made) return pass_on(made);
   CHRONOS_POINT(ticket_made);
   return Ticket(state, name, std::move(locked));

@@ -1,4 +1,4 @@
-// Tickets: who waits in line for memory of a device (`chronos create --wait`).
+// Tickets: who waits in line for memory of one or several devices (`chronos create --wait`).
 //
 // A ticket is a file `chronos.<uid>.<token>.ticket` in the state directory, made by the one who
 // waits and locked by them as long as they do: it counts while its process lives and holds the
@@ -11,9 +11,9 @@
 
 #include <cstdint>
 #include <string>
-#include <string_view>
 #include <vector>
 
+#include "core/line.hpp"
 #include "core/partition_files.hpp"
 
 namespace chronos {
@@ -21,9 +21,8 @@ namespace chronos {
 // A live ticket as its reader may believe it.
 struct Waiting {
   FileName file;             // file.uid is its owner by the kernel's word
-  std::string device_key;
-  std::uint64_t bytes = 0;   // asked for
-  std::uint64_t number = 0;  // for display and to know whom to watch; nothing depends on it
+  Claim claim;               // each of its devices is another one
+  std::uint64_t number = 0;  // the order among others' tickets; a lie moves its owner only back
   pid_t pid = 0;
 };
 
@@ -31,8 +30,7 @@ struct Waiting {
 class Ticket {
  public:
   // Joins the line behind `last`. The caller holds the registry's lock. Errors: kFull, kSystem.
-  static Result<Ticket> take(const StateDir& state, std::string_view device_key,
-                             std::uint64_t bytes, std::uint64_t last);
+  static Result<Ticket> take(const StateDir& state, const Claim& claim, std::uint64_t last);
   Ticket(Ticket&&) noexcept = default;
   Ticket& operator=(Ticket&&) = delete;
   ~Ticket();

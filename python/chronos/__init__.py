@@ -105,14 +105,16 @@ def unload_ipython_extension(ipython: "Any") -> None:
     unload(ipython)
 
 
-def __getattr__(name: str) -> "Any":
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import importlib
+if not TYPE_CHECKING:  # to a type checker any name would be there
 
-    value = getattr(importlib.import_module("." + _MODULES.get(name, "errors"), __name__), name)
-    globals()[name] = value
-    return value
+    def __getattr__(name: str) -> "Any":
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        import importlib
+
+        value = getattr(importlib.import_module("." + _MODULES.get(name, "errors"), __name__), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> "List[str]":

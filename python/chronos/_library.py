@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
+from _thread import allocate_lock  # threading is more than all else that is imported here
 
 TYPE_CHECKING = False  # typing, ctypes and json are more than `import chronos` may cost
 if TYPE_CHECKING:
@@ -223,13 +223,13 @@ class Library:
         return number
 
 
-_loading = threading.Lock()
+_loading = allocate_lock()
 _loaded: Optional[Library] = None
 
 
 def _after_fork_in_child() -> None:
     global _loading
-    _loading = threading.Lock()  # a thread that does not exist here may have held it
+    _loading = allocate_lock()  # a thread that does not exist here may have held it
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)
@@ -262,5 +262,6 @@ def _find() -> Library:
             problems.append(str(error))
     raise LibraryNotFound(
         "Could not find Chronos library: " + "; ".join(problems),
-        "build it (cmake --build --preset release), or set CHRONOS_LIBRARY to libchronos.so",
+        "install chronos-gpu again, in a source tree build it (cmake --build --preset release), or "
+        "set CHRONOS_LIBRARY to libchronos.so",
     )

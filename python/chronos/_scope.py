@@ -12,7 +12,7 @@ import threading
 import warnings
 from typing import Any, Dict, List, Optional, Tuple
 
-from . import _layer
+from . import _frameworks, _layer
 from .errors import ChronosWarning
 
 __all__ = ["enter", "entered", "leave"]
@@ -83,6 +83,7 @@ def enter(token: object, handle: str, shown: str, stacklevel: int) -> None:
         except BaseException:
             del _entries[-1]
             raise
+    _frameworks.ready()
     if shim.reach() == _layer.PASSED_BY:
         warnings.warn(_STARTED_BEFORE.format(shown), ChronosWarning, stacklevel=stacklevel + 1)
 

@@ -137,9 +137,9 @@ def gpu_memory(
     wait: Any = False,
 ) -> _Limit:
     # Named as the marker, because Python's own messages about arguments name it.
-    from ._arguments import flag
+    from ._arguments import device_number, flag
 
-    return _Limit(memory, device, duration, flag("may_exceed", may_exceed), wait)
+    return _Limit(memory, device_number(device), duration, flag("may_exceed", may_exceed), wait)
 
 
 def _limits(item: pytest.Item) -> List[_Limit]:

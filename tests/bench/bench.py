@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from suite import calls, commands, core, document, figures, lateness, peers, programs
+from suite import calls, commands, core, document, figures, lateness, peers, programs, python
 from suite.setting import ROOT, Setting
 
 SCHEMA_VERSION = 2
@@ -30,6 +30,7 @@ PARTS = {
     "execs": commands.execs,
     "compile": commands.compile_files,
     "programs": programs.programs,
+    "python": python.python,
     "wake_up": lateness.wake_up,
     "expiry": lateness.expiry,
 }

@@ -59,7 +59,8 @@ void work(Shared& shared, Shared::Count& count, Turn turn, Pair pair) {
 
 void take_part(Shared& shared, int number) {
   Attachment& ledger = enter_partition(shared.token);
-  const int record = shared.region.enter(::getpid());
+  const pid_t self = ::getpid();
+  if (!shared.region.enter(self)) ::_exit(1);
   Shared::Count& count = shared.counts[number];
   shared.ready.fetch_add(1);
   for (;;) {
@@ -74,8 +75,8 @@ void take_part(Shared& shared, int number) {
       });
     } else if (turn == kStandIn) {
       work(shared, count, kStandIn, [&] {
-        const bool admitted = shared.region.charge(record, kSize);
-        if (admitted) shared.region.credit(record, kSize);
+        const bool admitted = shared.region.charge(self, kSize);
+        if (admitted) shared.region.credit(self, kSize);
         return admitted;
       });
     } else {

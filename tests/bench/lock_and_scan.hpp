@@ -1,15 +1,17 @@
-// A stand-in for the shared region of HAMi-core, written from its described algorithm: one
-// process-shared semaphore for all, under which an allocation adds up what every process's record
-// says for the device, compares with the limit and adds to its own, and a free takes it away again.
-// No more than that: no log, no list of allocations, no second lock for it, so it costs less than
-// the real one. It enforces, and it is not safe: a process that is killed in between keeps the
-// lock.
+// A stand-in for the shared region of HAMi-core, written from its described algorithm as it was
+// until February 2026: one process-shared semaphore, waited for with a deadline, whose holder
+// leaves its name. An allocation adds up under it what every process's record says for the device
+// and compares with the limit; takes it again to find its own record and add to it; a free finds
+// and subtracts. No more than that: no log, no list of allocations, so it costs less than the real
+// one. Between its two steps others can be let in as well: it does not quite hold what it checks.
 //
-// Threads and processes: any number, after place(). In memory that they share, zeroed.
+// Threads and processes: any number, after initialise(). In memory that they share, zeroed.
 #pragma once
 
 #include <semaphore.h>
+#include <sys/time.h>
 
+#include <atomic>
 #include <cstdint>
 
 namespace chronos::bench {
@@ -21,34 +23,36 @@ class LockAndScan {
     limit_ = limit;
   }
 
-  // The caller's record. Records are never given back.
-  int enter(std::int32_t pid) {
-    ::sem_wait(&lock_);
-    const int record = count_ < kRecords ? count_++ : -1;
-    if (record >= 0) records_[record].pid = pid;
-    ::sem_post(&lock_);
-    return record;
+  // Records are never given back.
+  bool enter(std::int32_t pid) {
+    const Locked locked(*this, pid);
+    if (count_ == kRecords) return false;
+    records_[count_++].pid = pid;
+    return true;
   }
 
-  bool charge(int record, std::uint64_t size) {
-    ::sem_wait(&lock_);
-    std::uint64_t used = 0;
-    for (int i = 0; i < count_; ++i) used += records_[i].devices[0].used;
-    const bool fits = used + size <= limit_;
-    if (fits) records_[record].devices[0].used += size;
-    ::sem_post(&lock_);
-    return fits;
+  bool charge(std::int32_t pid, std::uint64_t size) {
+    if (used(pid) + size > limit_) return false;
+    const Locked locked(*this, pid);
+    each_of(pid, [size](Device& device) {
+      device.used += size;
+      device.kinds[0] += size;
+    });
+    return true;
   }
 
-  void credit(int record, std::uint64_t size) {
-    ::sem_wait(&lock_);
-    records_[record].devices[0].used -= size;
-    ::sem_post(&lock_);
+  void credit(std::int32_t pid, std::uint64_t size) {
+    const Locked locked(*this, pid);
+    each_of(pid, [size](Device& device) {
+      device.used -= size;
+      device.kinds[0] -= size;
+    });
   }
 
  private:
   static constexpr int kRecords = 1024;
   static constexpr int kDevices = 16;
+  static constexpr int kPatienceSeconds = 10;
   struct Device {
     std::uint64_t used = 0;
     std::uint64_t kinds[7] = {};  // of what, and more: a record is as wide as there
@@ -58,7 +62,41 @@ class LockAndScan {
     Device devices[kDevices];
   };
 
+  class Locked {
+   public:
+    Locked(LockAndScan& region, std::int32_t pid) : region_(region) {
+      timeval now{};
+      ::gettimeofday(&now, nullptr);
+      const timespec until{now.tv_sec + kPatienceSeconds, 0};
+      while (::sem_timedwait(&region.lock_, &until) != 0) {
+      }
+      region.holder_.store(pid);
+    }
+    ~Locked() {
+      region_.holder_.store(0);
+      ::sem_post(&region_.lock_);
+    }
+
+   private:
+    LockAndScan& region_;
+  };
+
+  std::uint64_t used(std::int32_t pid) {
+    const Locked locked(*this, pid);
+    std::uint64_t sum = 0;
+    for (int i = 0; i < count_; ++i) sum += records_[i].devices[0].used;
+    return sum;
+  }
+
+  template <class Change>
+  void each_of(std::int32_t pid, Change change) {
+    for (int i = 0; i < count_; ++i) {
+      if (records_[i].pid == pid) change(records_[i].devices[0]);
+    }
+  }
+
   sem_t lock_;
+  std::atomic<std::int32_t> holder_{0};
   std::uint64_t limit_ = 0;
   int count_ = 0;
   Record records_[kRecords];

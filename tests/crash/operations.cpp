@@ -10,6 +10,7 @@
 
 #include "core/inventory_store.hpp"
 #include "core/partition_files.hpp"
+#include "core/reservation.hpp"
 
 namespace chronos::crash {
 namespace {
@@ -126,6 +127,42 @@ void act_exec(World& world) {
 void act_create(World& world) {
   arm(world);
   (void)world.registry().create(world.request(50 * kMiB, "new"));
+}
+
+// Two devices at once: both or none.
+ReserveRequest request_for_two(World& world) {
+  ReserveRequest request;
+  request.candidates = {world.request(1).device, world.request(1).device};
+  request.candidates[1].key = "uuid:22222222222222222222222222222222";
+  request.candidates[1].index = 1;
+  request.count = 2;
+  request.memory.bytes = 50 * kMiB;
+  request.duration_ns = kHour;
+  request.held = true;
+  return request;
+}
+
+void act_reserve(World& world) {
+  arm(world);
+  (void)world.registry().reserve(request_for_two(world));
+}
+
+// Whoever made them is gone in every case.
+void after_reserve(World& world) {
+  expect(world.list().size() == 1, "what was held outlives its holder");
+}
+
+void act_wait_for_two(World& world) {
+  here = &world;
+  WaitOptions options;
+  options.timeout_ns = kHour;
+  options.on_change = [](const WaitState& state) {
+    if (state.with_room == 1) (void)here->registry().release("b");
+  };
+  Registry registry = world.registry();
+  arm(world);
+  auto waiting = Reservation::join(registry, request_for_two(world), options);
+  if (waiting) (void)waiting->wait();
 }
 
 void after_create(World& world) {
@@ -385,6 +422,8 @@ const std::vector<Operation>& operations() {
       {"drain", nullptr, act_drain, after_shrink},
       {"list", end_b, act_list, nullptr},
       {"wait", fill_device, act_wait, nullptr},
+      {"reserve", nullptr, act_reserve, after_reserve},
+      {"wait_for_two", fill_device, act_wait_for_two, nullptr},
       {"remember", remember_twice, act_remember, after_remember},
       {"remember_named", remember_twice, act_remember, nullptr, kNamed},
       {"anything", nullptr, act_anything, nullptr},

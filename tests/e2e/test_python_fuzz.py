@@ -120,9 +120,155 @@ def fuzz(steps):
 fuzz()
 """
 
+# Whatever is public is called; what no strategy below knows is an error of this test.
+EVERYTHING = """
+import asyncio, inspect, threading
+threading.excepthook = lambda caught: None  # of callbacks that cannot be called so
+notice = keep.on_expiring(print, before=1)
+objects = {"Partitioner": machine, "Partition": keep, "PartitionInfo": keep.info(),
+           "DeviceStats": machine.stats()[0], "Usage": keep.usage(), "ExpiryNotice": notice}
+calls = {}
+for name in chronos.__all__:
+    value = getattr(chronos, name)
+    if not inspect.isclass(value):
+        calls[name] = value
+        continue
+    assert name in objects or issubclass(value, (chronos.ChronosError, Warning)), name
+    calls[name] = value
+    thing = objects.get(name)
+    for attribute in dir(thing) if thing is not None else ():
+        if not attribute.startswith("_") and callable(getattr(thing, attribute)):
+            calls[name + "." + attribute] = getattr(thing, attribute)
+assert len(calls) > 50, sorted(calls)
+names = sorted(set(calls) - {"doctor"})  # that takes seconds and no argument
 
-@pytest.mark.parametrize("body", [CREATE, CALLS, OPTIONS, CLOSED],
-                         ids=["create", "calls", "options", "closed"])
+def parameters(call):
+    try:
+        return [p.name for p in inspect.signature(call).parameters.values()
+                if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    except ValueError:
+        return []
+
+@common
+@given(st.data())
+def fuzz(data):
+    name = data.draw(st.sampled_from(names))
+    call = calls[name]
+    known = parameters(call)
+    positional = data.draw(st.lists(anything, max_size=2))
+    words = data.draw(st.dictionaries(st.sampled_from([*known, "no_such_word"]), anything,
+                                      max_size=3))
+    runs = name.rpartition(".")[2] in ("run", "popen")
+    if runs:  # never a program that could be there
+        words.pop("args", None)
+        positional[:1] = [data.draw(st.sampled_from([["/nonexistent"], [], [None], None, 7]))]
+    wait = words.get("wait")
+    if wait is True or isinstance(wait, (int, float, str, timedelta, Fraction)) and wait:
+        words["wait"] = 0  # nobody has the time
+    if name in ("Partitioner.create", "Partitioner.create_async"):
+        positional = positional[:2]
+    if name == "Partition.on_expiring" or name == "ExpiryNotice":
+        positional = [thing for thing in positional if not callable(thing)]
+    answer = calm(lambda: call(*positional, **words))
+    if inspect.iscoroutine(answer):
+        coroutine = answer
+        answer = calm(lambda: asyncio.run(coroutine))
+    if isinstance(answer, chronos.Partition) and answer is not keep and hasattr(
+            answer._info, "handle"):
+        assert answer.release()
+    if name == "Partition.enter" and answer is not None:
+        keep.leave()
+    if name in ("Partition.release", "Partitioner.release") and not machine.list():
+        restore()
+    if name == "popen" and answer is not None:
+        answer.wait(60)
+    assert [p.name for p in machine.list()] == ["keep"], name
+
+def restore():
+    global keep
+    keep = machine.create(0, "1MiB", 3600, name="keep")
+    for name in dir(keep):
+        if not name.startswith("_") and "Partition." + name in calls:
+            calls["Partition." + name] = getattr(keep, name)
+fuzz()
+for name in names:  # and each once with nothing at all, which some take
+    if not name.endswith(("release", "doctor", "show_stats")):
+        answer = calm(calls[name])
+        if inspect.iscoroutine(answer):
+            answer = asyncio.run(answer)
+        if name.startswith("Partitioner.create"):
+            answer.release()
+"""
+
+PLUGIN = """
+import types
+from chronos import pytest_plugin as plugin
+import pytest
+@common
+@given(st.lists(anything, max_size=3), st.dictionaries(st.sampled_from(
+    ["memory", "device", "duration", "may_exceed", "wait", "other"]), anything, max_size=3))
+def fuzz(positional, words):
+    wait = words.get("wait")
+    if wait is True or isinstance(wait, (int, float, str, timedelta, Fraction)) and wait:
+        words["wait"] = 0
+    mark = types.SimpleNamespace(args=positional, kwargs=words)
+    item = types.SimpleNamespace(stash=pytest.Stash(), nodeid="it",
+                                 get_closest_marker=lambda name: mark,
+                                 iter_markers=lambda name: iter([mark]))
+    try:
+        plugin.pytest_runtest_setup(item)
+    except (pytest.fail.Exception, pytest.skip.Exception) as outcome:
+        assert str(outcome).startswith("gpu_memory: "), outcome
+    for limit, partition in item.stash[plugin._held]:
+        assert partition.release()
+    assert [p.name for p in machine.list()] == ["keep"]
+fuzz()
+"""
+
+MAGICS = """
+import types
+class UsageError(Exception):
+    pass
+for name in ("IPython", "IPython.core", "IPython.core.error"):  # the shell is none either
+    sys.modules[name] = types.ModuleType(name)
+sys.modules["IPython.core.error"].UsageError = UsageError
+import codeop
+from chronos import _notebook
+magics = {}
+shell = types.SimpleNamespace(
+    user_ns={}, execution_count=1, transform_cell=str, transform_ast=lambda tree: tree,
+    compile=types.SimpleNamespace(
+        flags=0, cache=lambda source, number: "<cell>",
+        ast_parse=lambda source, filename: compile(source, filename, "exec", 1024)),
+    register_magic_function=lambda function, kind, name: magics.update({kind: function}))
+_notebook.load(shell)
+words = st.one_of(
+    st.sampled_from(["--memory", "--duration", "--device", "--name", "--help", "-h", "--version",
+                     "--mem", "--", "'", '"', "\\\\", "1MiB", "0.1", "1h", "0", "keep", "%%s", "@x",
+                     "--memory=", "--memory=1MiB", "--name=a b", "--device=99999999999999999999"]),
+    st.text(max_size=8))
+@common
+@given(st.lists(words, max_size=6))
+def fuzz(line):
+    text = " ".join(line)
+    try:
+        assert magics["cell"](text, "1 + 1") == 2
+    except UsageError as error:
+        assert str(error), text
+    if text.strip():
+        try:
+            magics["line"](text)
+            raise AssertionError(text)
+        except UsageError as error:
+            assert "takes no arguments" in str(error)
+    assert [p.name for p in machine.list()] == ["keep"]
+fuzz()
+"""
+
+
+@pytest.mark.parametrize(
+    "body", [CREATE, CALLS, OPTIONS, CLOSED, EVERYTHING, PLUGIN, MAGICS],
+    ids=["create", "calls", "options", "closed", "everything", "plugin", "magics"])
 def test_nonsense_is_refused_by_name(partitioner, body):
     values = dict(tests=str(ROOT / "tests" / "e2e"), examples=by_level(20, 40, 20000),
                   fixed=by_level(True, True, False))

@@ -44,6 +44,44 @@ def test_a_library_that_does_not_fit(tmp_path, source, why):
     assert "set CHRONOS_LIBRARY to libchronos.so" in words
 
 
+EVERY_CALL = """
+import asyncio, sys
+import chronos
+from chronos import _expiring, _scope
+info = chronos.PartitionInfo("p", "p", 0, None, 0.5, 1, 0, 0, 0, 0, 60, 60, None, "u", "u", 1, "active",
+                             {}, "p@0")
+partition = chronos.Partition(info)
+calls = [chronos.Partitioner, chronos.doctor, chronos.environment, lambda: chronos.run(["true"]),
+         lambda: chronos.popen(["true"]), lambda: chronos.run(["true"], memory=0.5, duration=60),
+         lambda: chronos.environment("p"), lambda: partition.time_remaining,
+         lambda: partition.expires_at, partition.usage, partition.info, partition.enter,
+         partition.release, partition.__enter__, lambda: partition.extend(60),
+         lambda: partition.resize(0.5), lambda: partition.run(["true"]),
+         lambda: partition.popen(["true"]), lambda: partition.on_expiring(print)]
+for call in calls:
+    try:
+        call()
+        print("no error from", call)
+    except chronos.LibraryNotFound as error:
+        assert "CHRONOS_LIBRARY" in error.hint, error
+assert partition._repr_html_() is None and "p" in repr(partition)
+assert not _scope.entered() and not _expiring._watcher._notices
+print(len(calls), "calls")
+"""
+
+
+def test_every_call_without_a_library_says_what_to_do(tmp_path):
+    for library in ("/nosuch.so", __file__, library_of(tmp_path, "int other;")):
+        assert said(library, "import warnings; warnings.simplefilter('ignore')\n" + EVERY_CALL
+                    ) == "19 calls\n"
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "python"), "CHRONOS_LIBRARY": "/nosuch.so"}
+    done = subprocess.run([sys.executable, "-m", "chronos", "list"], env=env, text=True,
+                          capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("chronos: Could not find Chronos library: ")
+    assert done.stderr.count("\n") == 1
+
+
 @pytest.mark.parametrize("damage", [lambda data: b"", lambda data: data[:100],
                                     lambda data: data[:len(data) // 8], lambda data: b"#!/bin/sh"])
 def test_a_library_that_is_damaged(tmp_path, damage):
@@ -72,7 +110,7 @@ except chronos.SystemFailure as error:
 
 
 def test_importing_is_cheap():
-    """`import chronos` takes a millisecond or two, because it brings next to nothing along."""
+    """`import chronos` takes a millisecond or two, because it brings nothing along."""
     code = """
 import sys
 before = set(sys.modules)
@@ -83,9 +121,7 @@ print(*sorted(set(sys.modules) - before))
 """
     first, second = python(code).splitlines()
     brought = {name for name in first.split() if not name.startswith("chronos")}
-    assert brought <= {"threading", "_weakrefset", "itertools", "_collections", "__future__",
-                       "types", "warnings", "functools", "_functools", "reprlib", "collections",
-                       "keyword", "operator", "_operator", "_weakref", "heapq", "_heapq"}
+    assert brought <= {"__future__"}
     heavy = {"asyncio", "subprocess", "multiprocessing", "json", "ctypes", "dataclasses", "inspect",
              "pathlib", "socket", "logging"}
     assert not heavy & set(second.split())

@@ -196,3 +196,34 @@ for thread in threads: thread.join()
 print("done")
 """ % REFUSED)
     assert lines == ["done"]
+
+
+@pytest.mark.parametrize("lock", ["_scope._lock", "_library._loading", "_expiring._watcher._lock"])
+def test_a_lock_that_another_thread_held_at_the_fork_stops_nobody(box, lock):
+    """The child has the lock and not the thread that would give it back."""
+    lines, _ = inside(box, f"""
+import queue, signal, threading
+from chronos import _expiring, _library, _scope
+_library._loaded = None  # as before the first use
+taken, done = threading.Event(), threading.Event()
+def hold():
+    with {lock}:
+        taken.set()
+        done.wait()
+thread = threading.Thread(target=hold)
+thread.start()
+taken.wait()
+child = os.fork()
+if child == 0:
+    signal.alarm(60)
+    calls = queue.Queue()
+    with chronos.Partitioner().create(0, "4MiB", 60) as partition:
+        partition.on_expiring(calls.put, before="1h")
+        calls.get()
+        os._exit(0 if make(5) == {REFUSED} and make(1) == 0 else 1)
+status = os.waitpid(child, 0)[1]
+done.set()
+thread.join()
+print(status)
+""")
+    assert lines == ["0"]

@@ -289,7 +289,7 @@ def test_a_ticket_that_is_none_holds_nobody_up(lab, lie):
     bob.in_line()
     ticket, = tickets(lab)
     code = {
-        "more than there is": "f = open(p, 'r+b'); f.seek(56); f.write((1 << 45).to_bytes(8, 'little'))",
+        "more than there is": "f = open(p, 'r+b'); f.seek(88); f.write((1 << 45).to_bytes(8, 'little'))",
         "garbage": "f = open(p, 'r+b'); f.write(os.urandom(64))",
         "truncated": "os.truncate(p, 3)",
         "nobody": "os.chmod(p, 0)",

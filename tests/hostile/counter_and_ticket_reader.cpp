@@ -18,7 +18,11 @@ class TicketReader final : public Reader {
     prepare();
     std::vector<Field> fields;
     for (std::size_t at = 0; at + 8 <= 96; at += 8) fields.push_back({at, 8});
+    fields.push_back({56, 4});
+    fields.push_back({60, 4});
     fields.push_back({96, 192});
+    fields.push_back({288, 8});
+    fields.push_back({296, 192});
     return mutator.binary(valid_, fields);
   }
   // The first byte: 1 puts in what it is and whose, 2 the process that waits.
@@ -41,7 +45,7 @@ class TicketReader final : public Reader {
       all.back().replace(1 + 48, 16, 16, static_cast<char>(fill));
     }
     all.push_back("\3" + valid_);
-    all.back().replace(1 + 80, 192, 192, 'x');
+    all.back().replace(1 + 96, 192, 192, 'x');
     return all;
   }
   bool read(std::string_view bytes) override {
@@ -59,8 +63,14 @@ class TicketReader final : public Reader {
         "(nothing: it is not there)");
     const auto waiting = read_tickets(s.state, {*file_});
     for (const Waiting& one : waiting) {
-      require(one.bytes > 0 && one.bytes <= kMaxBytes && one.device_key.size() < 192,
-              "an impossible wish");
+      const auto& wishes = one.claim.wishes;
+      require(one.claim.count > 0 && one.claim.count <= wishes.size() &&
+                  wishes.size() <= kMaxCandidates,
+              "an impossible choice");
+      for (const Claim::Wish& wish : wishes) {
+        require(wish.bytes > 0 && wish.bytes <= kMaxBytes && wish.device_key.size() < 192,
+                "an impossible wish");
+      }
     }
     return is_waiting(s.state, *file_) && !waiting.empty();
   }
@@ -68,7 +78,8 @@ class TicketReader final : public Reader {
  private:
   void prepare() {
     if (ticket_) return;
-    ticket_.emplace(must(Ticket::take(scene().state, gpu().key, kTotal, 1)));
+    ticket_.emplace(must(Ticket::take(
+        scene().state, {{{gpu().key, kTotal}, {"pci:0000:02:00.0", 1}}, 1, kNanosPerSecond}, 1)));
     for (const FileName& name : must(scan(scene().state))) {
       if (name.kind == FileKind::kTicket) file_ = name;
     }

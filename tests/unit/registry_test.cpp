@@ -1,5 +1,6 @@
 #include "core/registry.hpp"
 
+#include <fcntl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -216,6 +217,43 @@ TEST_CASE("a partition whose ledger is damaged still counts", "[registry]") {
   REQUIRE(listed->size() == 1);
   CHECK(Registry::use_of(gpu(), *listed).available_bytes == 5 * kGiB);
   CHECK(registry->warnings().size() == 1);
+}
+
+// As many as take several threads to look at.
+TEST_CASE("of many partitions none is missing, in the order of their making", "[registry]") {
+  constexpr std::uint64_t kMany = 1500;
+  TempState state;
+  auto registry = Registry::open();
+  REQUIRE(registry);
+  auto first = registry->create(ask(0.0001));
+  REQUIRE(first);
+  FileName name{first->owner, {}, FileKind::kGrant};
+  REQUIRE(parse_token(first->token, name.token));
+  GrantLayout layout{};
+  {
+    uid_t owner = 0;
+    off_t size = 0;
+    auto fd = open_file(registry->state(), name, O_RDONLY, owner, size);
+    REQUIRE(fd);
+    REQUIRE(::pread(fd->get(), static_cast<void*>(&layout), sizeof layout, 0) ==
+            static_cast<ssize_t>(sizeof layout));
+  }
+  for (std::uint64_t number = 2; number <= kMany; ++number) {
+    layout.number = number;
+    layout.token = name.token = grant_token(TokenTags::of(layout.device_key, number, layout.name));
+    layout.checksum = layout.compute_checksum();
+    if (number % 500 == 0) layout.checksum += 1;
+    REQUIRE(make_partition(registry->state(), name, layout));
+  }
+  auto listed = registry->list();
+  REQUIRE(listed);
+  std::uint64_t expected = 0;
+  for (const PartitionInfo& partition : *listed) {
+    if (++expected % 500 == 0) ++expected;
+    if (partition.number != expected) FAIL(partition.number << " instead of " << expected);
+  }
+  CHECK(expected == kMany - 1);
+  CHECK(registry->warnings().size() == kMany / 500);
 }
 
 TEST_CASE("a half-made partition is swept up", "[registry]") {

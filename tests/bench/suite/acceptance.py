@@ -55,6 +55,14 @@ def rows(figures):
         number(figures.get("registry, create", "among 1"), "min_ns"), shown, 100e3)
     ask("in-process release", "≤ 0.05 ms",
         number(figures.get("registry, release", "among 1"), "min_ns"), shown, 50e3)
+    starts = [group for group in figures.groups("Python ") if group.endswith(", start")]
+    ask("`import chronos`, the dearest interpreter", "≤ +20 ms",
+        most(filter(None, (number(figures.get(group, "import chronos"), "added")
+                           for group in starts))), plus, 20e6)
+    calls = [group for group in figures.groups("Python ") if group.endswith(", calls")]
+    ask("create and release from Python, the dearest interpreter", "≤ 0.3 ms",
+        most(filter(None, (number(figures.get(group, "create and release"), "min_ns")
+                           for group in calls))), shown, 300e3)
     for verb in ("create", "list", "release", "available"):
         ask(f"`chronos {verb}`", "≤ 5 ms",
             number(figures.get("commands", f"chronos {verb}"), "min_ns"), shown, 5e6)

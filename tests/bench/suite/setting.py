@@ -18,6 +18,7 @@ class Setting:
         self.quick = quick
         self.build = build
         self.programs = build / "tests/bench"
+        self.programs_source = ROOT / "tests/bench"
         self.chronos = str(build / "bin/chronos")
         self.shim = str(build / "lib/libchronos_shim.so")
         self.library = str(build / "lib/libchronos.so")
@@ -72,6 +73,18 @@ class Setting:
         self.rows.append(
             {"group": group, "name": name, "min_ns": min(values),
              "median_ns": statistics.median(values), "batches": len(values), **more})
+
+    def pool(self, group):
+        """Makes one row of those that several processes gave to each name of a group."""
+        mine = [row for row in self.rows if row["group"] == group]
+        self.rows = [row for row in self.rows if row["group"] != group]
+        for name in dict.fromkeys(row["name"] for row in mine):
+            of_name = [row for row in mine if row["name"] == name]
+            self.rows.append({
+                "group": group, "name": name, "by": "median_ns",
+                "min_ns": min(row["min_ns"] for row in of_name),
+                "median_ns": statistics.median(row["median_ns"] for row in of_name),
+                "batches": sum(row["batches"] for row in of_name)})
 
     def spawn(self, group, rounds, commands, order="shifting"):
         """Times whole commands in turn; `commands`: {name: (variables, command)}."""

@@ -25,6 +25,9 @@ class Figures:
     def group(self, group):
         return [row for (of, _), row in self.by_key.items() if of == group]
 
+    def groups(self, start):
+        return list(dict.fromkeys(of for of, _ in self.by_key if of.startswith(start)))
+
     def crowd(self, mode, processes, threads, name):
         group = f"buffers, {mode}"
         if (processes, threads) != (1, 1):
@@ -89,7 +92,7 @@ def crowds(figures):
                          for name in ("bare", *DOORS)]
                 if not all(found):
                     break
-                cells += [shown(found[0]["min_ns"]),
+                cells += [shown(value_of(found[0])),
                           *(f"{added(row)}, {times(row)}" for row in found[1:])]
             else:
                 rows.append(cells)
@@ -101,7 +104,7 @@ def by_door(figures, groups):
     for group in groups:
         found = [figures.get(group, name) for name in ("bare", "empty layer", *DOORS)]
         if all(found):
-            rows.append([group, shown(found[0]["min_ns"]),
+            rows.append([group, shown(value_of(found[0])),
                          *(f"{added(row)}, {row['ratio']:.3f}×" for row in found[1:])])
     return table(("", "bare", "empty layer", *DOORS), rows) if rows else None
 
@@ -174,6 +177,24 @@ def programs(figures):
                          f"{inside['cpu_ratio']:.3f}×"])
     return table(("", "bare", "in a partition", "ratio of minima", "of medians",
                   "of processors' time"), rows) if rows else None
+
+
+def python(figures):
+    rows = []
+    for group in figures.groups("Python "):
+        version, _, what = group.partition(", ")
+        if what != "start":
+            continue
+        found = [figures.get(group, name)
+                 for name in ("bare", "import chronos", "from chronos import Partitioner")]
+        calls = [figures.get(f"{version}, calls", name)
+                 for name in ("create and release", "a `with` block", "list")]
+        if all(found) and all(calls):
+            rows.append([version, shown(found[0]["min_ns"]),
+                         *(f"{added(row)}" for row in found[1:]),
+                         *(shown(row["min_ns"]) for row in calls)])
+    return table(("", "empty interpreter", "`import chronos`", "`from chronos import Partitioner`",
+                  "create and release", "a `with` block", "list"), rows) if rows else None
 
 
 def lateness(figures):
