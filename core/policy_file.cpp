@@ -355,7 +355,9 @@ void Reader::read(const toml::table& root) {
                    [](const Mistake& a, const Mistake& b) { return a.line < b.line; });
 }
 
-// TOML has them nowhere else; toml++ 3.3 meets some of them with undefined behaviour.
+bool is_beyond_ascii(char c) { return static_cast<unsigned char>(c) >= 0x80; }
+
+// TOML has them nowhere else.
 bool has_bare_letters_beyond_ascii(std::string_view line) {
   char quote = '\0';
   for (std::size_t i = 0; i < line.size(); ++i) {
@@ -370,11 +372,25 @@ bool has_bare_letters_beyond_ascii(std::string_view line) {
       return false;
     } else if (c == '"' || c == '\'') {
       quote = c;
-    } else if (static_cast<unsigned char>(c) >= 0x80) {
+    } else if (is_beyond_ascii(c)) {
       return true;
     }
   }
   return false;
+}
+
+// With others for them, different ones for different letters: keys must stay apart.
+std::string without_letters_beyond_ascii(std::string_view text) {
+  std::string plain;
+  plain.reserve(text.size());
+  for (const char c : text) {
+    if (is_beyond_ascii(c)) {
+      plain += fmt::format("~{:02x}", static_cast<unsigned char>(c));
+    } else {
+      plain += c;
+    }
+  }
+  return plain;
 }
 
 }  // namespace
@@ -389,6 +405,9 @@ tl::expected<PolicyFile, std::vector<Mistake>> parse_policy(std::string_view tex
   }
   constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";  // some editors begin files with it
   if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
+  constexpr const char* kBeyondAscii =
+      "letters beyond ASCII stand only in quotes on one line, and in comments";
+  const bool many_lines = text.find("\"\"\"") != text.npos || text.find("'''") != text.npos;
   unsigned line = 0;
   for (std::string_view rest = text; !rest.empty();) {
     const std::string_view one = rest.substr(0, rest.find('\n'));
@@ -397,12 +416,17 @@ tl::expected<PolicyFile, std::vector<Mistake>> parse_policy(std::string_view tex
     if (std::count(one.begin(), one.end(), '.') > kMaxDotsOnALine) {
       return give_up(line, fmt::format("more than {} dots on one line", kMaxDotsOnALine));
     }
-    if (has_bare_letters_beyond_ascii(one)) {
-      return give_up(line,
-                     "letters beyond ASCII stand only in quotes on one line, and in comments");
+    if (has_bare_letters_beyond_ascii(one) ||
+        (many_lines && std::any_of(one.begin(), one.end(), is_beyond_ascii))) {
+      return give_up(line, kBeyondAscii);
     }
   }
-  const toml::parse_result parsed = toml::parse(text, std::string_view());
+  // toml++ 3.3 meets some letters with undefined behaviour where it looks for the end of something
+  // that is no string. So it first sees characters in their place that stand in strings and
+  // comments alone: what can be read so has letters nowhere else.
+  const std::string plain = without_letters_beyond_ascii(text);
+  toml::parse_result parsed = toml::parse(std::string_view(plain), std::string_view());
+  if (parsed && plain != text) parsed = toml::parse(text, std::string_view());
   if (!parsed) {
     const toml::parse_error& error = parsed.error();
     return give_up(error.source().begin.line, escaped(error.description(), 200));

@@ -48,7 +48,11 @@ pid_t holder_of(int fd) {
 }
 
 Error busy(const StateDir& state, int fd) {
-  pid_t pid = holder_of(fd);
+  // The kernel hands that file out by pages: where others lock and unlock meanwhile, a line may be
+  // missing from it.
+  constexpr int kLooks = 5;
+  pid_t pid = 0;
+  for (int i = 0; pid == 0 && i < kLooks; ++i) pid = holder_of(fd);
   if (pid == 0) {
     return {ErrorCode::kBusy, fmt::format("the registry in {} stays locked", state.path()),
             "try again; `lslocks` shows who holds it"};

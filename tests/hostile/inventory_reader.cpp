@@ -23,6 +23,8 @@ class InventoryReader final : public Reader {
             "\n{\"devices\": [" +
                 device + "]}\n{\"done\": true}\n",
             "{\"devices\": [" + device + "," + device + "]}\n",
+            "{\"devices\": [" + too_large() + "]}\n",
+            whole(too_large()),
             R"({"error": "cannot be loaded"})",
             "{\"done\": false}\n"};
   }
@@ -50,6 +52,19 @@ class InventoryReader final : public Reader {
   }
 
  private:
+  static std::string too_large() {
+    auto device = device_to_json(gpu());
+    device["total_bytes"] = ~std::uint64_t{0};
+    return device.dump();
+  }
+
+  // An inventory of this one device.
+  static std::string whole(const std::string& device) {
+    auto all = nlohmann::json::parse(whole());
+    all["devices"] = {nlohmann::json::parse(device)};
+    return all.dump() + "\n";
+  }
+
   static std::string whole() {
     Inventory inventory;
     inventory.devices = {gpu(), gpu()};

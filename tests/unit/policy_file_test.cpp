@@ -248,6 +248,25 @@ TEST_CASE("texts of any kind are read or refused", "[policy]") {
   }));
 }
 
+TEST_CASE("letters beyond ASCII stand in quotes on one line, and in comments", "[policy]") {
+  const PolicyFile file = good(
+      "# für alle\n[users.\"jörg\"]\npartitions = 1  # höchstens\n[users.'jürg']\npartitions = "
+      "2\n");
+  REQUIRE(file.users.size() == 2);  // not one and the same
+  CHECK(file.users[0].name != file.users[1].name);
+  const std::string wanted =
+      "letters beyond ASCII stand only in quotes on one line, and in comments";
+  CHECK(mistake("[users.jörg]\npartitions = 1\n") == "1: " + wanted);
+  CHECK(mistake("[limits]\npartitions = é\n") == "2: " + wanted);
+  CHECK(mistake("[limits]\nmemory = \"\"\"\né\"\"\"\n") == "3: " + wanted);
+  // What looks like quotes, and is read as the rest of a number. toml++ would look at the letter.
+  for (const char* value : {"-\"k\xef\xbb\xbe]", "1.\"é\"", "-{\"é\" = 1}", "-[\"é\"]", "x'é'"}) {
+    INFO(value);
+    CHECK(mistake(std::string("[expiry]\ngrace = ") + value + "\n").substr(0, 3) == "2: ");
+    CHECK(mistake("a = [\n" + std::string(value) + "\n]\n").substr(0, 3) == "2: ");
+  }
+}
+
 TEST_CASE("deep nesting is refused and not followed to the end of the stack", "[policy]") {
   std::string dots = "a";
   for (int i = 0; i < 64; ++i) dots += ".a";
