@@ -1,16 +1,13 @@
 #include <fmt/format.h>
-#include <signal.h>
-#include <sys/signalfd.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <optional>
 
 #include "cli/arguments.hpp"
 #include "cli/devices.hpp"
+#include "cli/ending_signals.hpp"
 #include "cli/verbs.hpp"
 #include "core/doctor/facts.hpp"
-#include "core/posix.hpp"
 #include "core/report.hpp"
 #include "core/units.hpp"
 #include "core/users.hpp"
@@ -21,40 +18,6 @@ namespace {
 struct CreateArguments {
   std::string device, memory, duration, user, name, timeout;
   bool user_given = false, name_given = false, wait = false;
-};
-
-// Signals that end a program, taken as a descriptor: who waits leaves the line properly. What the
-// caller ignores stays ignored.
-class EndingSignals {
- public:
-  EndingSignals() {
-    sigemptyset(&set_);
-    for (int number : {SIGINT, SIGTERM, SIGHUP, SIGQUIT}) {
-      struct sigaction action {};
-      if (::sigaction(number, nullptr, &action) == 0 && action.sa_handler != SIG_IGN) {
-        sigaddset(&set_, number);
-      }
-    }
-    ::sigprocmask(SIG_BLOCK, &set_, &before_);
-    fd_.reset(::signalfd(-1, &set_, SFD_CLOEXEC | SFD_NONBLOCK));
-  }
-  ~EndingSignals() { ::sigprocmask(SIG_SETMASK, &before_, nullptr); }
-  EndingSignals(const EndingSignals&) = delete;
-  EndingSignals& operator=(const EndingSignals&) = delete;
-
-  int fd() const { return fd_.get(); }
-
-  // What came is let through: it ends this process as it would have without us.
-  void deliver() {
-    signalfd_siginfo came{};
-    if (::read(fd_.get(), &came, sizeof came) != sizeof came) return;
-    ::raise(static_cast<int>(came.ssi_signo));
-    ::sigprocmask(SIG_SETMASK, &before_, nullptr);
-  }
-
- private:
-  sigset_t set_{}, before_{};
-  UniqueFd fd_;
 };
 
 void say_what_is_waited_for(int device, const WaitState& now) {

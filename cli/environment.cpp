@@ -76,6 +76,10 @@ std::vector<std::string> shim_environment(const std::vector<std::string>& enviro
   } else {
     variables.unset("CHRONOS_PARTITION");
   }
+  for (const std::string& entry : settings.variables) {
+    const std::string_view text = entry;
+    variables.set(text.substr(0, text.find('=')), text.substr(text.find('=') + 1));
+  }
   if (!settings.trace.empty()) variables.set("CHRONOS_TRACE", settings.trace);
   if (!settings.state_dir.empty()) variables.set("CHRONOS_STATE_DIR", settings.state_dir);
   return variables.take();

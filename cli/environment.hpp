@@ -17,10 +17,11 @@ std::string merge_preload(std::string_view current, std::string_view shim);
 std::string merge_layers(std::string_view current, std::string_view shim);
 
 struct ShimEnvironment {
-  std::string shim;                       // absolute path
-  std::optional<std::string> partitions;  // CHRONOS_PARTITION; none: the variable is taken away
-  std::string state_dir;                  // CHRONOS_STATE_DIR made absolute; empty: as it is
-  std::string trace = {};                      // CHRONOS_TRACE; empty: as it is
+  std::string shim;                         // absolute path
+  std::optional<std::string> partitions;    // CHRONOS_PARTITION; none: the variable is taken away
+  std::string state_dir;                    // CHRONOS_STATE_DIR made absolute; empty: as it is
+  std::string trace = {};                   // CHRONOS_TRACE; empty: as it is
+  std::vector<std::string> variables = {};  // NAME=value, set as they are
 };
 
 // `environment` (NAME=value) changed so that a program started with it is held to the partitions.

@@ -30,6 +30,7 @@ constexpr std::array kVerbs = {
     Verb{"stats", "[--refresh]", "show every device and its use", stats_verb},
     Verb{"available", "<device>", "print the percentage that is still free", available_verb},
     Verb{"run", "[--partition ID] -- CMD...", "run a program inside of a partition", run_verb},
+    Verb{"acquire", "[--gpus N] -- CMD...", "run a program on whole devices, alone", acquire_verb},
     Verb{"doctor", "[-- CMD...]", "say what works here and what does not, or what a program does",
          doctor_verb},
     Verb{"policy", "check [file] | show [--user U]", "check the policy, or show what it allows",

@@ -22,23 +22,25 @@ namespace chronos::cli {
 namespace {
 
 // Ends what was made for this command, on every way out of it.
-class EphemeralPartition {
+class EphemeralPartitions {
  public:
-  // `handle` is empty where nothing was made.
-  EphemeralPartition(Registry& registry, std::string handle)
-      : registry_(registry), handle_(std::move(handle)) {}
-  ~EphemeralPartition() {
-    if (handle_.empty()) return;
-    Result<PartitionInfo> released = registry_.release(handle_);
-    // Its time may be up, or somebody may have been quicker.
-    if (!released && released.error().code != ErrorCode::kNotFound) report(released.error());
+  EphemeralPartitions(Registry& registry, const std::vector<PartitionInfo>& partitions)
+      : registry_(registry) {
+    for (const PartitionInfo& one : partitions) handles_.push_back(one.handle());
   }
-  EphemeralPartition(const EphemeralPartition&) = delete;
-  EphemeralPartition& operator=(const EphemeralPartition&) = delete;
+  ~EphemeralPartitions() {
+    for (const std::string& handle : handles_) {
+      Result<PartitionInfo> released = registry_.release(handle);
+      // Its time may be up, or somebody may have been quicker.
+      if (!released && released.error().code != ErrorCode::kNotFound) report(released.error());
+    }
+  }
+  EphemeralPartitions(const EphemeralPartitions&) = delete;
+  EphemeralPartitions& operator=(const EphemeralPartitions&) = delete;
 
  private:
   Registry& registry_;
-  std::string handle_;
+  std::vector<std::string> handles_;
 };
 
 std::uint64_t boottime_ns() {
@@ -142,6 +144,7 @@ ChildCommand child_command(const RunArguments& given, const Scope& scope, const 
       settings.state_dir = resolved;
     }
   }
+  settings.variables = given.variables;
   return {given.command, shim_environment(own_environment(), settings)};
 }
 
@@ -186,11 +189,21 @@ Result<int> run_command(const RunArguments& given, const InheritedSignals& signa
   if (!registry) return pass_on(registry);
   Result<Scope> scope = find_scope(*registry, given);
   if (!scope) return pass_on(scope);
-  EphemeralPartition ephemeral(
-      *registry, given.device_given ? scope->partitions.front().handle() : std::string());
+  EphemeralPartitions ephemeral(
+      *registry, given.device_given ? scope->partitions : std::vector<PartitionInfo>());
   Result<int> status = supervise(*registry, *scope, given, *policy, signals, *shim);
   if (given.on_end) given.on_end(*registry, *scope);
   return status;
+}
+
+Result<int> run_in(Registry& registry, Scope scope, const RunArguments& given,
+                   const InheritedSignals& signals) {
+  EphemeralPartitions ephemeral(registry, scope.partitions);
+  Result<ExpiryPolicy> policy = parse_policy(given);
+  if (!policy) return pass_on(policy);
+  Result<std::string> shim = usable_shim_path();
+  if (!shim) return pass_on(shim);
+  return supervise(registry, scope, given, *policy, signals, *shim);
 }
 
 std::vector<std::string> take_command(const CLI::App& app, std::vector<std::string>& arguments) {

@@ -18,6 +18,8 @@ struct RunArguments {
        terminate_given = false, grace_given = false;
   std::vector<std::string> command;
 
+  std::vector<std::string> variables;  // NAME=value, in its environment
+
   std::string trace_directory;    // where the program's processes write down what they do, if set
   std::function<void()> on_look;  // now and then while it runs, and once when it has ended
   std::function<void(Registry&, const Scope&)> on_end;  // before what was made for it is put away
@@ -42,5 +44,8 @@ std::vector<std::string> take_command(const CLI::App& app, std::vector<std::stri
 
 // The program's exit status, as `chronos run` has it. Errors: nothing has been started.
 Result<int> run_command(const RunArguments& given, const InheritedSignals& signals);
+// The same in partitions that were made for it, and that are ended with it.
+Result<int> run_in(Registry& registry, Scope scope, const RunArguments& given,
+                   const InheritedSignals& signals);
 
 }  // namespace chronos::cli

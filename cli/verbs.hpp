@@ -22,6 +22,7 @@ int extend_verb(const Invocation& invocation);
 int resize_verb(const Invocation& invocation);
 int stats_verb(const Invocation& invocation);
 int available_verb(const Invocation& invocation);
+int acquire_verb(const Invocation& invocation);
 int run_verb(const Invocation& invocation);
 int doctor_verb(const Invocation& invocation);
 int policy_verb(const Invocation& invocation);

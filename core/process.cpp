@@ -80,6 +80,15 @@ ProcessIdentity this_process() {
   return self;
 }
 
+std::optional<ProcessIdentity> identity_of(pid_t pid) {
+  Stat stat;
+  const std::uint32_t here = own_pid_namespace();
+  if (here == 0 || pid <= 0 || !read_stat(fmt::format("/proc/{}/stat", pid).c_str(), stat)) {
+    return std::nullopt;
+  }
+  return ProcessIdentity{pid, here, stat.start_ticks};
+}
+
 Liveness liveness_of(const ProcessIdentity& process) {
   if (process.pid <= 0) return Liveness::kDead;
   if (process.pid_namespace == 0 || process.pid_namespace != own_pid_namespace()) {

@@ -4,6 +4,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <optional>
 
 namespace chronos {
 
@@ -18,6 +19,8 @@ struct ProcessIdentity {
 
 // The calling process. Not cached: right in a forked child too.
 ProcessIdentity this_process();
+// The process that `pid` means in the caller's pid namespace; none: it is gone, or not to be seen.
+std::optional<ProcessIdentity> identity_of(pid_t pid);
 
 // kUnknown: in another pid namespace, or hidden from us (hidepid).
 enum class Liveness { kAlive, kDead, kUnknown };

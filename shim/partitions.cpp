@@ -118,6 +118,8 @@ Place Partitions::attach(const StateDir& state, const Grant& grant) {
 
 void Partitions::read_environment() {
   read_ = true;
+  const char* devices = trusted_env("CHRONOS_DEVICES");
+  named_only_ = devices != nullptr && std::string_view(devices) == "partitions";
   const char* text = trusted_env("CHRONOS_PARTITION");
   if (text == nullptr) return;
   inherited_ = text;
@@ -206,10 +208,20 @@ Place Partitions::named_place(const std::string& key, const std::string& device_
     ids += (ids.empty() ? "" : ", ") + named.shown;
   }
   if (key.empty()) {
-    return refuse(
-        fmt::format("{} cannot be told from other devices, and this program runs in "
-                    "partition {}",
-                    device_name, ids));
+    Place place =
+        refuse(fmt::format("{} cannot be told from other devices, and this program runs in "
+                           "partition {}",
+                           device_name, ids));
+    place.hidden = named_only_;
+    return place;
+  }
+  if (named_only_) {
+    Place place =
+        refuse(fmt::format("{} is not in partition {}, and CHRONOS_DEVICES asks for these "
+                           "devices only",
+                           device_name, ids));
+    place.hidden = true;
+    return place;
   }
   Place owned = owned_place(key, device_name);
   if (owned.kind != Place::Kind::kUnassigned) return owned;
@@ -250,11 +262,21 @@ Place Partitions::owned_place(const std::string& key, const std::string& device_
   return unassigned_place(device_name);
 }
 
+bool Partitions::hides_devices() {
+  return rules().unassigned.value == Unassigned::kDeny || shows_named_only();
+}
+
+bool Partitions::shows_named_only() {
+  if (!read_) read_environment();
+  return named_only_ && !named_.empty();
+}
+
 Place Partitions::place_for(const std::string& key, const std::string& device_name) {
   if (!read_) read_environment();
   if (named_.empty()) return owned_place(key, device_name);
   Place place = named_place(key, device_name);
-  if (place.kind == Place::Kind::kRefused && !place.passing && hides_devices()) {
+  const bool denies = rules().unassigned.value == Unassigned::kDeny;
+  if (place.kind == Place::Kind::kRefused && !place.passing && !place.hidden && denies) {
     place.hidden = owned_place(key, device_name).hidden;
   }
   return place;

@@ -29,7 +29,7 @@ struct Place {
   bool lacks_callbacks = false;      // OpenCL 1.0: its driver has no destructor callbacks
   bool passing = false;              // with kRefused: look again next time (no descriptor was left)
   std::uint64_t device_bytes = 0;    // the most that it could give at once; 0: it does not say
-  bool hidden = false;  // with kRefused: the policy keeps it from users without a partition on it
+  bool hidden = false;  // with kRefused: not to be seen, see Partitions::hides_devices()
 };
 
 class Partitions {
@@ -42,8 +42,9 @@ class Partitions {
   // and lets go of partitions that are over and in which this process holds nothing.
   void use(const char* partitions);
 
-  // Whether the policy hides devices on which the caller has no partition.
-  bool hides_devices() { return rules().unassigned.value == Unassigned::kDeny; }
+  // Whether devices are hidden on which the caller has no partition (by the policy) or which are
+  // not in a partition that was named (CHRONOS_DEVICES=partitions, set by `chronos acquire`).
+  bool hides_devices();
   bool any_usable() const { return !attachments_.empty(); }
 
   void after_fork();
@@ -59,6 +60,7 @@ class Partitions {
   void read_environment();
   void name(std::string_view list);
   Place resolve(Named& named);
+  bool shows_named_only();
   Place named_place(const std::string& key, const std::string& device_name);
   Place owned_place(const std::string& key, const std::string& device_name);
   Place unassigned_place(const std::string& device_name);
@@ -68,7 +70,7 @@ class Partitions {
   Place refuse(const std::string& why);
   Place refuse_for_now(const Error& error);
 
-  bool read_ = false;
+  bool read_ = false, named_only_ = false;
   std::optional<std::string> inherited_;  // CHRONOS_PARTITION, when it was first read
   Policy policy_;
   std::optional<UserPolicy> rules_;  // what the policy says of the caller

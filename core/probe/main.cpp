@@ -17,6 +17,7 @@
 #include <string>
 #include <vector>
 
+#include "core/facts/nvml.hpp"
 #include "core/inventory_format.hpp"
 #include "core/opencl_facts.hpp"
 #include "core/posix.hpp"
@@ -181,10 +182,12 @@ int take_over_stdout() {
 
 int main(int argc, char** argv) {
   const bool through = argc >= 3 && std::strcmp(argv[1], "--through") == 0;
-  if (!through && (argc != 2 || argv[1][0] == '-')) {
+  const bool nvml = argc == 3 && std::strcmp(argv[1], "--nvml") == 0;
+  if (!through && !nvml && (argc != 2 || argv[1][0] == '-')) {
     std::fputs(
-        "usage: chronos-probe LIBRARY | --through LOADER [--without-layers]\n"
-        "Asks one OpenCL driver for its devices, or uses OpenCL through an ICD loader.\n",
+        "usage: chronos-probe LIBRARY | --through LOADER [--without-layers] | --nvml LIBRARY\n"
+        "Asks one OpenCL driver for its devices, or uses OpenCL through an ICD loader, or asks\n"
+        "NVIDIA's management library.\n",
         stderr);
     return 2;
   }
@@ -196,6 +199,8 @@ int main(int argc, char** argv) {
   if (through) {
     if (argc > 3) ::unsetenv("OPENCL_LAYERS");  // the shim has put itself there
     answer.write(chronos::use_loader(argv[2]));
+  } else if (nvml) {
+    answer.write(chronos::nvml::ask(argv[2]));
   } else {
     chronos::ask(answer, argv[1]);
   }

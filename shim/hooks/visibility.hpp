@@ -1,5 +1,5 @@
-// Devices that the policy keeps from users without a partition on them (unassigned = "deny"):
-// programs do not see them. Any thread.
+// Devices that programs do not see: those that the policy keeps from users without a partition on
+// them (unassigned = "deny"), and under `chronos acquire` all that were not acquired. Any thread.
 #pragma once
 
 #include "shim/opencl.hpp"

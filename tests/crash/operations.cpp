@@ -159,8 +159,9 @@ void act_wait_for_two(World& world) {
   options.on_change = [](const WaitState& state) {
     if (state.with_room == 1) (void)here->registry().release("b");
   };
+  Registry registry = world.registry();
   arm(world);
-  auto waiting = Reservation::join(world.registry(), request_for_two(world), options);
+  auto waiting = Reservation::join(registry, request_for_two(world), options);
   if (waiting) (void)waiting->wait();
 }
 

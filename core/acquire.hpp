@@ -1,0 +1,43 @@
+// Whole devices for oneself: held through the registry, then looked at.
+//
+// First held, then looked at, because what is held nobody else takes meanwhile. A device that is
+// not fit is given back, and others are tried. That a device becomes fit is no event: where there
+// are too few that are, all that was not fit is tried again after a while, and nothing is held
+// until then.
+//
+// Threads: blocks the calling one; a Registry is one thread's. Failure: nothing is held.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/facts/gpu_facts.hpp"
+#include "core/facts/health.hpp"
+#include "core/registry.hpp"
+#include "core/result.hpp"
+
+namespace chronos {
+
+struct AcquireRequest {
+  std::vector<Device> candidates;  // in the order in which they are preferred
+  std::size_t count = 1;
+  std::uint64_t duration_ns = 0;
+  std::string name;         // as in ReserveRequest
+  HealthConditions health;  // only what was asked for is looked at
+  std::uint64_t look_again_ns = 10'000'000'000;
+};
+
+struct Acquired {
+  std::vector<PartitionInfo> partitions;  // held by the calling process
+  std::vector<Device> devices;            // that each is on
+};
+
+// With `wait`, in line for them and until they are fit. Errors: as Registry::reserve() (kNoCapacity
+// names who holds what and until when, and what is not fit), kCancelled.
+Result<Acquired> acquire(Registry& registry, const AcquireRequest& request,
+                         const WaitOptions* wait);
+
+}  // namespace chronos
