@@ -179,20 +179,6 @@ Result<Acquired> acquire_devices(Registry& registry, Plan& plan) {
   return acquired;
 }
 
-std::vector<std::string> variables_for(const Inventory& inventory, const Acquired& acquired) {
-  const GpuReport report = look_at_gpus(inventory.devices);
-  std::vector<std::size_t> chosen;
-  for (std::size_t i = 0; i < inventory.devices.size(); ++i) {
-    const bool taken =
-        std::any_of(acquired.devices.begin(), acquired.devices.end(),
-                    [&](const Device& device) { return device.key == inventory.devices[i].key; });
-    if (taken) chosen.push_back(i);
-  }
-  std::vector<std::string> variables = vendor_variables(report.of_device, chosen);
-  variables.emplace_back("CHRONOS_DEVICES=partitions");
-  return variables;
-}
-
 Json acquired_json(const Acquired& acquired, const std::vector<std::string>& variables) {
   Json json = json_answer();
   json["partitions"] = Json::array();
@@ -226,7 +212,10 @@ Result<int> run_with(const AcquireArguments& given, RunArguments& run, bool json
   plan->request.candidates = std::move(*devices);
   Result<Acquired> acquired = acquire_devices(*registry, *plan);
   if (!acquired) return pass_on(acquired);
-  run.variables = variables_for(*inventory, *acquired);
+  auto variables = variables_for(*registry, *acquired);
+  if (!variables) return pass_on(variables);
+  for (const auto& [name, value] : *variables) run.variables.push_back(name + "=" + value);
+  run.variables.emplace_back("CHRONOS_DEVICES=partitions");
   if (json) {
     Result<void> written = write_stdout(to_text(acquired_json(*acquired, run.variables)));
     if (!written) return pass_on(written);

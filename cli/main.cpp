@@ -27,7 +27,7 @@ constexpr std::array kVerbs = {
          release_verb},
     Verb{"extend", "<id> <duration>", "move the end of a partition further away", extend_verb},
     Verb{"resize", "<id> <memory> [--drain]", "change the limit of a partition", resize_verb},
-    Verb{"stats", "[--refresh]", "show every device and its use", stats_verb},
+    Verb{"stats", "[--refresh] [--processes]", "show every device and its use", stats_verb},
     Verb{"available", "<device>", "print the percentage that is still free", available_verb},
     Verb{"run", "[--partition ID] -- CMD...", "run a program inside of a partition", run_verb},
     Verb{"acquire", "[--gpus N] -- CMD...", "run a program on whole devices, alone", acquire_verb},

@@ -7,6 +7,8 @@
 #include "cli/arguments.hpp"
 #include "cli/table.hpp"
 #include "cli/verbs.hpp"
+#include "core/facts/health.hpp"
+#include "core/facts/holders.hpp"
 #include "core/inventory.hpp"
 #include "core/report.hpp"
 #include "core/units.hpp"
@@ -15,6 +17,32 @@ namespace chronos::cli {
 namespace {
 
 std::string known(const std::string& text) { return text.empty() ? "unknown" : printable(text); }
+
+std::string holders_text(const Device& device, const GpuFacts& gpu,
+                         const std::vector<Holder>& holders) {
+  std::string text = fmt::format("\nDevice {}: who holds memory", device.index);
+  if (gpu.used_bytes) {
+    text += fmt::format(" ({} of {} in use, says {})", format_bytes(*gpu.used_bytes),
+                        format_bytes(gpu.total_bytes.value_or(device.total_bytes)), gpu.source);
+  }
+  text += '\n';
+  for (const Holder& holder : holders) {
+    text += fmt::format(
+        "  PID {} ({}) of {}: {}{}\n", holder.pid, known(holder.command), known(holder.user),
+        holder.used_bytes ? format_bytes(*holder.used_bytes) + ", " : std::string(),
+        holder.partition_id.empty()
+            ? "in no partition"
+            : fmt::format("{} in partition {}", format_bytes(holder.charged_bytes.value_or(0)),
+                          printable(holder.partition_id)));
+  }
+  if (holders.empty()) text += "  nobody that is known\n";
+  if (!gpu.processes) {
+    text += "  Programs outside of partitions are not known: neither NVML nor the kernel says.\n";
+  } else if (!gpu.all_processes) {
+    text += "  Other users' programs are hidden from you, but for those in partitions.\n";
+  }
+  return text;
+}
 
 }  // namespace
 
@@ -60,11 +88,13 @@ std::string stats_table(const std::vector<DeviceStanding>& devices, const Screen
 }
 
 int stats_verb(const Invocation& invocation) {
-  bool refresh = false;
+  bool refresh = false, processes = false;
   Arguments arguments("stats", "[options]",
                       "Show every OpenCL device and how much of it is in use.");
   arguments.app().add_flag("--refresh", refresh,
                            "Ask the drivers again instead of using what is remembered");
+  arguments.app().add_flag("--processes", processes,
+                           "Also what the GPUs say of themselves, and who holds their memory");
   arguments.add_json();
   arguments.add_examples(
       "Used is what programs in partitions hold; Available is what a new partition can get.");
@@ -84,14 +114,29 @@ int stats_verb(const Invocation& invocation) {
   for (const Device& device : inventory->devices) {
     devices.push_back({device, Registry::use_of(device, *partitions)});
   }
-  if (arguments.json()) {
-    Json json = json_answer();
-    json["devices"] = Json::array();
-    for (const auto& [device, use] : devices) json["devices"].push_back(device_json(device, use));
-    return print(to_text(json));
+  GpuReport gpus;
+  if (processes) gpus = look_at_gpus(inventory->devices);
+  print_warning_lines(gpus.warnings);
+  Json json = json_answer();
+  json["devices"] = Json::array();
+  std::string holders;
+  for (std::size_t i = 0; i < devices.size(); ++i) {
+    const Device& device = devices[i].device;
+    Json one = device_json(device, devices[i].use);
+    if (processes) {
+      const GpuFacts& gpu = gpus.of_device[i];
+      const std::vector<Holder> all = holders_of(device, gpu, *partitions);
+      one["facts"] = facts_json(device, gpu);
+      one["processes"] = Json::array();
+      for (const Holder& holder : all) one["processes"].push_back(holder_json(holder));
+      holders += holders_text(device, gpu, all);
+    }
+    json["devices"].push_back(std::move(one));
   }
+  if (arguments.json()) return print(to_text(json));
   Screen screen = arguments.screen();
-  return print(screen.terminal ? stats_table(devices, screen) : stats_text(devices, screen));
+  return print((screen.terminal ? stats_table(devices, screen) : stats_text(devices, screen)) +
+               holders);
 }
 
 }  // namespace chronos::cli

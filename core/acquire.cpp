@@ -7,6 +7,7 @@
 #include <ctime>
 
 #include "core/clock.hpp"
+#include "core/inventory.hpp"
 #include "core/reservation.hpp"
 #include "core/text.hpp"
 #include "core/units.hpp"
@@ -198,6 +199,20 @@ Result<Acquired> acquire(Registry& registry, const AcquireRequest& request,
                 "`chronos stats` lists the devices there are");
   }
   return Acquisition(registry, request, wait).run();
+}
+
+Result<std::vector<std::pair<std::string, std::string>>> variables_for(const Registry& registry,
+                                                                       const Acquired& acquired) {
+  auto inventory = load_inventory(registry.state());
+  if (!inventory) return pass_on(inventory);
+  const std::vector<Device>& all = inventory->devices;
+  std::vector<std::size_t> chosen;
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    const bool taken = std::any_of(acquired.devices.begin(), acquired.devices.end(),
+                                   [&](const Device& device) { return device.key == all[i].key; });
+    if (taken) chosen.push_back(i);
+  }
+  return vendor_variables(look_at_gpus(all).of_device, chosen);
 }
 
 }  // namespace chronos

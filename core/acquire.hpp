@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/facts/gpu_facts.hpp"
@@ -39,5 +40,10 @@ struct Acquired {
 // names who holds what and until when, and what is not fit), kCancelled.
 Result<Acquired> acquire(Registry& registry, const AcquireRequest& request,
                          const WaitOptions* wait);
+
+// The variables by which CUDA, ROCm and Level Zero choose these devices (core/facts/health.hpp), by
+// name. Errors: kNoDevice, kSystem.
+Result<std::vector<std::pair<std::string, std::string>>> variables_for(const Registry& registry,
+                                                                       const Acquired& acquired);
 
 }  // namespace chronos

@@ -2,14 +2,21 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <charconv>
 #include <cstdlib>
 #include <optional>
 #include <string>
 
+#include "core/acquire.hpp"
 #include "core/capi/support.hpp"
 #include "core/doctor/findings.hpp"
+#include "core/facts/health.hpp"
+#include "core/inventory.hpp"
 #include "core/launch.hpp"
 #include "core/paths.hpp"
+#include "core/reservation.hpp"
+#include "core/text.hpp"
 #include "core/units.hpp"
 
 namespace chronos::capi {
@@ -78,6 +85,46 @@ Outcome<WaitOptions> parse_waiting(const char* timeout, int cancel_fd) {
   return options;
 }
 
+// "0,2,3"; none: all GPUs.
+Outcome<std::vector<Device>> parse_devices(Registry& registry, const char* list) {
+  auto given = optional_text("list of devices", list);
+  if (!given) return give_up(given);
+  auto inventory = load_inventory(registry.state());
+  if (!inventory) return give_up(inventory);
+  std::vector<Device> devices;
+  if (!*given) {
+    for (const Device& device : inventory->devices) {
+      if (device.type == DeviceType::kGpu) devices.push_back(device);
+    }
+    return devices;
+  }
+  for (std::string_view rest = **given;;) {
+    const std::size_t end = std::min(rest.find(','), rest.size());
+    int number = -1;
+    const auto [stop, error] = std::from_chars(rest.data(), rest.data() + end, number);
+    if (error != std::errc{} || stop != rest.data() + end || number < 0) {
+      return give_up(
+          ErrorCode::kInvalid,
+          fmt::format("invalid devices {}: they are numbers such as 0,2", quoted(**given)));
+    }
+    auto device = find_device(*inventory, number);
+    if (!device) return give_up(device);
+    devices.push_back(std::move(*device));
+    if (end == rest.size()) return devices;
+    rest.remove_prefix(end + 1);
+  }
+}
+
+Outcome<std::optional<WaitOptions>> waiting_of(int flags, const char* timeout, int cancel_fd) {
+  if ((flags & ~CHRONOS_CREATE_WAIT) != 0) {
+    return give_up(ErrorCode::kInvalid, fmt::format("unknown flags {:#x}", flags));
+  }
+  if (flags == 0) return std::optional<WaitOptions>();
+  auto options = parse_waiting(timeout, cancel_fd);
+  if (!options) return give_up(options);
+  return std::optional(std::move(*options));
+}
+
 }  // namespace
 }  // namespace chronos::capi
 
@@ -110,6 +157,93 @@ int chronos_create_with(ChronosPartitionerHandle handle, int device, const char*
     auto made = create(registry, std::move(*request), device, *owner, wait ? &*wait : nullptr);
     if (!made) return give_up(made);
     return partition_answer(*made);
+  });
+}
+
+int chronos_reserve_json(ChronosPartitionerHandle handle, const char* devices, int count,
+                         const char* memory, const char* duration, const char* name, int flags,
+                         const char* timeout, int cancel_fd, char** json) {
+  return answer(handle, json, [&](Registry& registry) -> Outcome<Json> {
+    auto wait = waiting_of(flags, timeout, cancel_fd);
+    if (!wait) return give_up(wait);
+    auto parsed = parse_request(memory, duration, name);
+    if (!parsed) return give_up(parsed);
+    auto candidates = parse_devices(registry, devices);
+    if (!candidates) return give_up(candidates);
+    ReserveRequest request;
+    request.candidates = std::move(*candidates);
+    request.count = count > 0 ? static_cast<std::size_t>(count) : 0;
+    request.memory = parsed->memory;
+    request.duration_ns = parsed->duration_ns;
+    request.name = parsed->name;
+    request.held = true;
+    Result<std::vector<PartitionInfo>> made;
+    if (*wait) {
+      auto joined = Reservation::join(registry, std::move(request), **wait);
+      if (!joined) return give_up(joined);
+      made = joined->wait();
+    } else {
+      made = registry.reserve(request);
+    }
+    if (!made) return give_up(made);
+    return partitions_answer(*made);
+  });
+}
+
+int chronos_acquire_json(ChronosPartitionerHandle handle, const char* devices, int count,
+                         double min_free_bytes, double max_power_watts,
+                         double max_utilization_percent, double look_again_seconds,
+                         const char* duration, const char* name, int flags, const char* timeout,
+                         int cancel_fd, char** json) {
+  return answer(handle, json, [&](Registry& registry) -> Outcome<Json> {
+    auto wait = waiting_of(flags, timeout, cancel_fd);
+    if (!wait) return give_up(wait);
+    auto parsed = parse_request("1", duration, name);
+    if (!parsed) return give_up(parsed);
+    auto known = [](double value, double most) { return value >= 0 && value <= most; };
+    AcquireRequest request;
+    if (known(min_free_bytes, 1e18)) {
+      request.health.min_free_bytes = static_cast<std::uint64_t>(min_free_bytes);
+    }
+    if (known(max_power_watts, 1e9)) request.health.max_power_watts = max_power_watts;
+    if (known(max_utilization_percent, 1e9)) {
+      request.health.max_utilization_percent = max_utilization_percent;
+    }
+    if (!known(look_again_seconds, 1e9)) {
+      return give_up(ErrorCode::kInvalid, "invalid time to look again: seconds, at least 0");
+    }
+    request.look_again_ns = static_cast<std::uint64_t>(std::max(look_again_seconds, 0.001) * 1e9);
+    if (count < 1) return give_up(ErrorCode::kInvalid, fmt::format("invalid count {}", count));
+    auto candidates = parse_devices(registry, devices);
+    if (!candidates) return give_up(candidates);
+    request.candidates = std::move(*candidates);
+    request.count = static_cast<std::size_t>(count);
+    request.duration_ns = parsed->duration_ns;
+    request.name = parsed->name;
+    auto acquired = acquire(registry, request, *wait ? &**wait : nullptr);
+    if (!acquired) return give_up(acquired);
+    Json json_out = partitions_answer(acquired->partitions);
+    json_out["environment"] = Json::object();
+    auto variables = variables_for(registry, *acquired);
+    if (!variables) return give_up(variables);
+    for (const auto& [variable, value] : *variables) json_out["environment"][variable] = value;
+    return json_out;
+  });
+}
+
+int chronos_facts_json(ChronosPartitionerHandle handle, char** json) {
+  return answer(handle, json, [&](Registry& registry) -> Outcome<Json> {
+    auto inventory = load_inventory(registry.state());
+    if (!inventory) return give_up(inventory);
+    const GpuReport report = look_at_gpus(inventory->devices);
+    Json facts = json_answer();
+    facts["devices"] = Json::array();
+    for (std::size_t i = 0; i < report.of_device.size(); ++i) {
+      facts["devices"].push_back(facts_json(inventory->devices[i], report.of_device[i]));
+    }
+    facts["warnings"] = inventory->warnings;
+    for (const std::string& line : report.warnings) facts["warnings"].push_back(line);
+    return facts;
   });
 }
 

@@ -80,9 +80,9 @@ Json facts_json(const Device& device, const GpuFacts& gpu) {
   return json;
 }
 
-std::vector<std::string> vendor_variables(const std::vector<GpuFacts>& all,
-                                          const std::vector<std::size_t>& chosen) {
-  std::vector<std::string> variables;
+std::vector<std::pair<std::string, std::string>> vendor_variables(
+    const std::vector<GpuFacts>& all, const std::vector<std::size_t>& chosen) {
+  std::vector<std::pair<std::string, std::string>> variables;
   auto taken = [&](const std::vector<std::size_t>& gpus) {
     std::vector<std::size_t> ordinals;
     for (std::size_t i = 0; i < gpus.size(); ++i) {
@@ -102,22 +102,22 @@ std::vector<std::string> vendor_variables(const std::vector<GpuFacts>& all,
                         : fmt::format("{}", fmt::join(ordinals, ","));
   };
   if (const auto gpus = of_vendor(all, Vendor::kNvidia); !gpus.empty()) {
-    variables.push_back("CUDA_DEVICE_ORDER=PCI_BUS_ID");
-    variables.push_back("CUDA_VISIBLE_DEVICES=" + list(gpus, taken(gpus)));
+    variables.emplace_back("CUDA_DEVICE_ORDER", "PCI_BUS_ID");
+    variables.emplace_back("CUDA_VISIBLE_DEVICES", list(gpus, taken(gpus)));
   }
   if (const auto gpus = of_vendor(all, Vendor::kAmd); !gpus.empty()) {
     const auto ordinals = taken(gpus);
-    variables.push_back("ROCR_VISIBLE_DEVICES=" + list(gpus, ordinals));
+    variables.emplace_back("ROCR_VISIBLE_DEVICES", list(gpus, ordinals));
     // HIP counts what ROCr has left.
     std::vector<std::size_t> left(ordinals.size());
     std::iota(left.begin(), left.end(), std::size_t{0});
-    variables.push_back(fmt::format("HIP_VISIBLE_DEVICES={}",
-                                    left.empty() ? "-1" : fmt::format("{}", fmt::join(left, ","))));
+    variables.emplace_back("HIP_VISIBLE_DEVICES",
+                           left.empty() ? "-1" : fmt::format("{}", fmt::join(left, ",")));
   }
   // An empty mask is no mask for Level Zero; then only OpenCL is filtered.
   if (const auto gpus = of_vendor(all, Vendor::kIntel); !taken(gpus).empty()) {
-    variables.push_back("ZE_ENABLE_PCI_ID_DEVICE_ORDER=1");
-    variables.push_back(fmt::format("ZE_AFFINITY_MASK={}", fmt::join(taken(gpus), ",")));
+    variables.emplace_back("ZE_ENABLE_PCI_ID_DEVICE_ORDER", "1");
+    variables.emplace_back("ZE_AFFINITY_MASK", fmt::format("{}", fmt::join(taken(gpus), ",")));
   }
   return variables;
 }

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/facts/gpu_facts.hpp"
@@ -25,10 +26,10 @@ std::string unhealthy(const GpuFacts& gpu, const HealthConditions& conditions);
 // Units are in the names; null for what is not known. `processes` null: nobody says.
 Json facts_json(const Device& device, const GpuFacts& gpu);
 
-// "NAME=value" for a program that is to use those of `all` whose number is in `chosen`: the
+// Name and value for a program that is to use those of `all` whose number is in `chosen`: the
 // variables by which CUDA, ROCm and Level Zero choose devices, of the vendors that this machine
 // has.
-std::vector<std::string> vendor_variables(const std::vector<GpuFacts>& all,
-                                          const std::vector<std::size_t>& chosen);
+std::vector<std::pair<std::string, std::string>> vendor_variables(
+    const std::vector<GpuFacts>& all, const std::vector<std::size_t>& chosen);
 
 }  // namespace chronos

@@ -158,6 +158,33 @@ CHRONOS_API int chronos_create_with(ChronosPartitionerHandle handle, int device,
                                     const char* duration, const char* user, const char* name,
                                     int flags, const char* timeout, int cancel_fd, char** json);
 
+/* Partitions on `count` of the devices `devices` ("0,2,3"; NULL: all GPUs), all or none, each of
+ * `memory` on its own device; held by the calling process. `name`: with a count above 1 each one's is
+ * this, a full stop and the device's number. `flags`: 0 or CHRONOS_CREATE_WAIT, with `timeout` and
+ * `cancel_fd` as for chronos_create_with(). `*json`: {"schema_version", "partitions": [...]}.
+ * Errors: as chronos_create_with(). */
+CHRONOS_API int chronos_reserve_json(ChronosPartitionerHandle handle, const char* devices, int count,
+                                     const char* memory, const char* duration, const char* name,
+                                     int flags, const char* timeout, int cancel_fd, char** json);
+
+/* The same for whole devices that are fit, as `chronos acquire` takes them: with at least
+ * `min_free_bytes` free, drawing at most `max_power_watts`, busy to at most `max_utilization_percent`;
+ * each below 0: not looked at. What nobody knows of a device is not met. With CHRONOS_CREATE_WAIT
+ * devices that are not fit are looked at again every `look_again_seconds`. `*json` also has
+ * `environment`, an object of variables by which CUDA, ROCm and Level Zero choose these devices.
+ * Errors: as above; NO_CAPACITY says who holds what until when, and what is not fit. */
+CHRONOS_API int chronos_acquire_json(ChronosPartitionerHandle handle, const char* devices, int count,
+                                     double min_free_bytes, double max_power_watts,
+                                     double max_utilization_percent, double look_again_seconds,
+                                     const char* duration, const char* name, int flags,
+                                     const char* timeout, int cancel_fd, char** json);
+
+/* {"schema_version", "devices": [...], "warnings": [...]}: what GPUs say of themselves, one object a
+ * device with `device, name, uuid, pci, source, total_bytes, used_bytes, free_bytes, power_watts,
+ * power_limit_watts, utilization_percent, temperature_celsius, processes, all_processes`; null for
+ * what nobody knows. Errors: NO_DEVICE, SYSTEM. */
+CHRONOS_API int chronos_facts_json(ChronosPartitionerHandle handle, char** json);
+
 /* As chronos_release_partition(). `*json`: the partition as it ended; `json` may be NULL. */
 CHRONOS_API int chronos_release_json(ChronosPartitionerHandle handle, const char* id, char** json);
 
