@@ -12,6 +12,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "core/include/chronos.h"
@@ -389,3 +390,57 @@ TEST_CASE("a state directory that cannot be used is an error of the system") {
 }
 
 TEST_CASE("the version is there") { CHECK(std::strlen(chronos_version()) >= 5); }
+
+TEST_CASE("memory on several devices, and whole devices that are fit, from C") {
+  Machine machine;
+  SetEnv nvml{"CHRONOS_TEST_NVML", "/nonexistent/libnvidia-ml.so.1"};
+  SetEnv sys{"CHRONOS_TEST_SYS", "/nonexistent"};
+  const Json held = machine.get(chronos_reserve_json, "0", 1, "0.5", "1h", "job", 0, nullptr, -1);
+  REQUIRE(held["partitions"].size() == 1);
+  CHECK(held["partitions"][0]["partition_id"] == "job");
+  CHECK(held["partitions"][0]["handle"].get<std::string>().rfind("job@", 0) == 0);
+
+  char* json = nullptr;
+  auto reserve = [&](const char* devices, int count, int flags = 0, const char* timeout = nullptr) {
+    const int code = chronos_reserve_json(machine.handle, devices, count, "1", "1h", nullptr, flags,
+                                          timeout, -1, &json);
+    CHECK(json == nullptr);
+    return code;
+  };
+  CHECK(reserve("0", 1) == CHRONOS_ERROR_NO_CAPACITY);
+  CHECK(reserve("0", 1, CHRONOS_CREATE_WAIT, "0.01") == CHRONOS_ERROR_NO_CAPACITY);
+  CHECK(reserve("0", 2) == CHRONOS_ERROR_INVALID);
+  CHECK(reserve("0,0", 2) == CHRONOS_ERROR_INVALID);
+  CHECK(reserve("0,", 1) == CHRONOS_ERROR_INVALID);
+  CHECK(reserve("", 1) == CHRONOS_ERROR_INVALID);
+  CHECK(reserve("9", 1) == CHRONOS_ERROR_NO_DEVICE);
+  CHECK(reserve("0", -1) == CHRONOS_ERROR_INVALID);
+  CHECK(reserve("0", 1, 8) == CHRONOS_ERROR_INVALID);
+
+  auto acquire = [&](double free, double again = 1, int count = 1) {
+    const int code = chronos_acquire_json(machine.handle, "0", count, free, -1, -1, again, "1h",
+                                          nullptr, 0, nullptr, -1, &json);
+    const Json answer = json == nullptr ? Json() : Json::parse(json);
+    chronos_free(json);
+    json = nullptr;
+    return std::pair(code, answer);
+  };
+  CHECK(acquire(-1).first == CHRONOS_ERROR_NO_CAPACITY);
+  CHECK(last().find("device 0: held by ") != std::string::npos);
+  REQUIRE(chronos_release_partition(machine.handle, "job") == CHRONOS_OK);
+  CHECK(acquire(1).first == CHRONOS_ERROR_NO_CAPACITY);
+  CHECK(last().find("nobody says how much of its memory is free") != std::string::npos);
+  CHECK(acquire(-1, std::nan("")).first == CHRONOS_ERROR_INVALID);
+  CHECK(acquire(-1, 1, 0).first == CHRONOS_ERROR_INVALID);
+  CHECK(machine.list()["partitions"].empty());
+  const auto [code, answer] = acquire(-1);
+  REQUIRE(code == CHRONOS_OK);
+  CHECK(answer["partitions"][0]["memory_fraction"] == 1);
+  CHECK(answer["environment"].is_object());
+
+  const Json facts = machine.get(chronos_facts_json);
+  CHECK(facts["devices"][0]["source"] == "opencl");
+  CHECK(facts["devices"][0]["free_bytes"].is_null());
+  CHECK(facts["devices"][0]["processes"].is_null());
+  CHECK(chronos_facts_json(nullptr, &json) == CHRONOS_ERROR_INVALID);
+}
