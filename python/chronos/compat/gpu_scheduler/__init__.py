@@ -61,10 +61,11 @@ class GPUScheduler:
         num_gpus: how many.
         debug_mode: holds GPUs that nobody holds, whatever they do, without waiting.
 
-    Raises on entering:
-        TimeoutError: there were not so many in that time, or there are not so many at all; says who
-            holds what until when. RuntimeError: the same in debug mode.
-        ChronosError: anything else; InvalidRequest and TypeError for wrong arguments.
+    Entering raises:
+
+    - TimeoutError: there were not so many in that time, or there are not so many at all; says who
+      holds what until when. In debug mode this is a RuntimeError.
+    - ChronosError: anything else; InvalidRequest and TypeError for wrong arguments.
 
     Example::
 
