@@ -3,7 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <ctime>
+#include <chrono>
+#include <cstdint>
 
 #include "core/text.hpp"
 #include "core/units.hpp"
@@ -15,13 +16,18 @@ __extension__ using Wide = unsigned __int128;
 
 Json text_or_null(const std::string& text) { return text.empty() ? Json(nullptr) : Json(text); }
 
-// RFC 3339 in UTC.
+// RFC 3339 in UTC. Not by gmtime_r(): its lock stays taken in a child that is forked meanwhile.
 Json time_json(std::int64_t seconds) {
-  std::time_t when = seconds;
-  std::tm utc{};
-  if (seconds <= 0 || ::gmtime_r(&when, &utc) == nullptr) return nullptr;
-  return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z", utc.tm_year + 1900, utc.tm_mon + 1,
-                     utc.tm_mday, utc.tm_hour, utc.tm_min, utc.tm_sec);
+  namespace chrono = std::chrono;
+  constexpr std::int64_t kLast = 253'402'300'799;  // of the year 9999
+  if (seconds <= 0 || seconds > kLast) return nullptr;
+  const chrono::sys_seconds when{chrono::seconds(seconds)};
+  const auto day = chrono::floor<chrono::days>(when);
+  const chrono::year_month_day date(day);
+  const chrono::hh_mm_ss<chrono::seconds> time(when - day);
+  return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z", static_cast<int>(date.year()),
+                     static_cast<unsigned>(date.month()), static_cast<unsigned>(date.day()),
+                     time.hours().count(), time.minutes().count(), time.seconds().count());
 }
 
 }  // namespace

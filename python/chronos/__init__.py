@@ -19,6 +19,7 @@ TYPE_CHECKING = False  # typing's own would cost `import chronos` more than all 
 if TYPE_CHECKING:
     from typing import Any, List
 
+    from ._acquire import Acquisition, GpuFacts, acquire, gpus
     from ._doctor import doctor
     from ._expiring import ExpiryNotice
     from ._programs import environment, popen, run
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Acquisition",
     "Busy",
     "ChronosError",
     "ChronosWarning",
@@ -54,6 +56,7 @@ __all__ = [
     "DeviceStats",
     "Expired",
     "ExpiryNotice",
+    "GpuFacts",
     "InUse",
     "InternalError",
     "InvalidRequest",
@@ -69,13 +72,19 @@ __all__ = [
     "PermissionDenied",
     "SystemFailure",
     "Usage",
+    "acquire",
     "doctor",
     "environment",
+    "gpus",
     "popen",
     "run",
 ]
 
 _MODULES = {
+    "Acquisition": "_acquire",
+    "GpuFacts": "_acquire",
+    "acquire": "_acquire",
+    "gpus": "_acquire",
     "doctor": "_doctor",
     "ExpiryNotice": "_expiring",
     "environment": "_programs",

@@ -25,6 +25,7 @@ __all__ = [
     "flag",
     "memory_text",
     "optional_bytes",
+    "size_bytes",
     "text_bytes",
     "timeout_text",
 ]
@@ -74,6 +75,27 @@ def memory_text(memory: object) -> str:
         return f"{count}B"
     assert isinstance(memory, numbers.Real)
     return number_text("memory", memory)
+
+
+_SIZE_UNITS = {"k": 1, "m": 2, "g": 3, "t": 4}
+
+
+def size_bytes(what: str, size: object) -> int:
+    """Bytes as int or text, as libchronos reads sizes; 0 is one too."""
+    if isinstance(size, str):
+        found = re.fullmatch(r"(\d{1,18}(?:\.\d{1,18})?) ?([kmgt])?(i)?(b)?", size, re.I | re.A)
+        if found is None or (found[3] and not found[2]) or not (found[2] or found[4]):
+            raise InvalidRequest(f"invalid {what} {size!r:.60}", "say a size such as 20GiB")
+        # As everywhere: K and KiB are 1024 bytes, KB are 1000.
+        base = 1000 if found[4] and not found[3] else 1024
+        count = Decimal(found[1]) * base ** _SIZE_UNITS.get((found[2] or "").lower(), 0)
+    elif isinstance(size, numbers.Integral) and not isinstance(size, bool):
+        count = Decimal(int(size)) if abs(int(size)) < 2**63 else Decimal(2**63)
+    else:
+        raise TypeError(f"{what} must be bytes (int) or text ('20GiB'), not {type(size).__name__}")
+    if not 0 <= count < 2**46:
+        raise InvalidRequest(f"invalid {what}: a size must be below 64 TiB, and not below 0")
+    return int(count)
 
 
 def duration_text(duration: object, what: str = "duration") -> str:

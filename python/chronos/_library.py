@@ -24,11 +24,13 @@ HELD, WAIT = 1, 2
 _FILE = "libchronos.so"
 _MAX_INT = 2**31 - 1
 
-# Arguments and result: (h)andle, (i)nt, (t)ext, (o)ut: a text that is given out, (v)oid.
+# Arguments and result: (h)andle, (i)nt, (d)ouble, (t)ext, (o)ut: a text that is given out, (v)oid.
 _SIGNATURES = {
     "chronos_partitioner_create": ("", "h"),
     "chronos_partitioner_destroy": ("h", "v"),
     "chronos_create_with": ("hittttitio", "i"),
+    "chronos_acquire_json": ("htiddddttitio", "i"),
+    "chronos_facts_json": ("ho", "i"),
     "chronos_release_json": ("hto", "i"),
     "chronos_extend_json": ("htto", "i"),
     "chronos_resize_json": ("httio", "i"),
@@ -129,6 +131,7 @@ class Library:
         types: Dict[str, Any] = {
             "h": ctypes.c_void_p,
             "i": ctypes.c_int,
+            "d": ctypes.c_double,
             "t": ctypes.c_char_p,
             "o": ctypes.POINTER(ctypes.c_void_p),  # c_char_p would lose the address of the text
             "v": None,

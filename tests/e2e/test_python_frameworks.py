@@ -109,7 +109,7 @@ print(machine.list(), machine.get_available(0))
 ], ids=["tinygrad", "opencv"])
 def test_two_gibibytes_of_one(pocl, code, name, said):
     """tinygrad raises Python's own MemoryError; OpenCV falls back to the processor. (PyOpenCL is
-    in test_python_inside.py.)"""
+    in test_python_memory_error.py.)"""
     client = BY_NAME[name]
     if not FULL_PYTHON.exists():
         pytest.skip(f"{FULL_PYTHON} is not there")

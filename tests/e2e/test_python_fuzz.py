@@ -126,7 +126,8 @@ import asyncio, inspect, threading
 threading.excepthook = lambda caught: None  # of callbacks that cannot be called so
 notice = keep.on_expiring(print, before=1)
 objects = {"Partitioner": machine, "Partition": keep, "PartitionInfo": keep.info(),
-           "DeviceStats": machine.stats()[0], "Usage": keep.usage(), "ExpiryNotice": notice}
+           "Acquisition": chronos.Acquisition([], {}),
+           "GpuFacts": chronos.GpuFacts._make([None] * 14), "DeviceStats": machine.stats()[0], "Usage": keep.usage(), "ExpiryNotice": notice}
 calls = {}
 for name in chronos.__all__:
     value = getattr(chronos, name)

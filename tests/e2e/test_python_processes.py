@@ -227,3 +227,34 @@ thread.join()
 print(status)
 """)
     assert lines == ["0"]
+
+
+def test_a_fork_while_another_thread_is_in_the_c_librarys_clock(box):
+    """Of its time zones' lock the child has a copy that nobody will ever open."""
+    lines, _ = inside(box, """
+import ctypes, signal, threading
+gmtime = ctypes.CDLL(None).gmtime_r
+stop = threading.Event()
+def ask():
+    when, told = ctypes.c_long(1), ctypes.create_string_buffer(64)
+    while not stop.is_set():
+        gmtime(ctypes.byref(when), told)
+threads = [threading.Thread(target=ask) for _ in range(3)]
+for thread in threads: thread.start()
+statuses = set()
+for _ in range(30):
+    child = os.fork()
+    if child == 0:
+        signal.alarm(60)
+        with machine.create(0, "4MiB", 60):
+            os._exit(0 if len(machine.list()) == 1 else 1)
+    statuses.add(os.waitpid(child, 0)[1])
+    for left in machine.list():
+        machine.release(left)
+    if statuses != {0}:
+        break
+stop.set()
+for thread in threads: thread.join()
+print(statuses)
+""")
+    assert lines == ["{0}"]
