@@ -30,7 +30,7 @@ struct Outcome {
 };
 
 // What an attempt is begun with.
-struct Claim {
+struct AttemptClaim {
   JobId job = 0;
   std::int64_t attempt = 0;
   std::string boot_id;
@@ -99,7 +99,7 @@ class Store {
   Result<std::uint64_t> cancel_hopeless();
 
   // Each true if this call took the step, false if it came too late.
-  Result<bool> claim(const Claim& claim);  // pending -> starting
+  Result<bool> claim(const AttemptClaim& claim);  // pending -> starting
   Result<bool> mark_running(JobId id, std::int64_t attempt, const std::string& log);
   Result<bool> give_back(JobId id, std::int64_t attempt);  // starting -> pending
   Result<bool> finish(JobId id, std::int64_t attempt, const Outcome& outcome);

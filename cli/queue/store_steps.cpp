@@ -11,7 +11,7 @@ bool one_row(const Result<std::uint64_t>& changed) { return changed && *changed 
 
 }  // namespace
 
-Result<bool> Store::claim(const Claim& claim) {
+Result<bool> Store::claim(const AttemptClaim& claim) {
   auto changed = database_.run(
       "UPDATE jobs SET state = 1, attempt = ?2, boot_id = ?3, pid = ?4, start_ticks = ?5, "
       "token = ?6, devices = ?7, log = '', exit_status = NULL, reason = '', started_ms = ?8, "

@@ -167,8 +167,6 @@ Result<Outcome> Attempted::run_program(const cli::ChildCommand& command) {
   } else if (supervisor.was_told_to_end()) {
     outcome.exit_status = supervisor.program_status().value_or(cli::kSignalled + SIGKILL);
     outcome.reason = "its supervisor was told to end it";
-  } else if (*status == cli::kPartitionEnded && !supervisor.program_status()) {
-    outcome.reason = "its time was up";
   } else if (*status == cli::kPartitionEnded && supervisor.program_status() != *status) {
     outcome.reason = "its time was up";
   } else if (*status > cli::kSignalled) {
@@ -233,7 +231,7 @@ bool Attempted::store_outcome(const Outcome& outcome) {
 }
 
 int Attempted::run(JobId id, std::int64_t attempt) {
-  Claim claim;
+  AttemptClaim claim;
   claim.job = id;
   claim.attempt = attempt;
   claim.boot_id = boot_text();
