@@ -117,7 +117,8 @@ TEST_CASE("partitions that are over and empty give their numbers back", "[gate]"
   for (std::size_t i = 0; i < kMaxAssignments + 44; ++i) {
     attachments.push_back(partition_of(4 * kMiB));
     Attachment* attachment = attachments.back().get();
-    const Assignment& assignment = assignment_for({attachment}, nullptr);
+    const std::vector<Attachment*> wanted = {attachment};
+    const Assignment& assignment = assignment_for(wanted, nullptr);
     REQUIRE(assignment.why == nullptr);
     const Receipt receipt = reserve(assignment, kMiB);
     REQUIRE(receipt.is_charged());
