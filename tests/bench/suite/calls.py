@@ -46,7 +46,8 @@ def crowds(setting):
         for processes, threads in crowd:
             rounds = (150 if setting.quick else 1200) // threads
             timed(setting, f"buffers, {mode}, {processes} processes, {threads} threads",
-                  setting.pocl(), "buffer", rounds, processes, threads, mode, crowded=threads > 1)
+                  setting.pocl(), "buffer", rounds if threads == 1 else rounds // 4, processes,
+                  threads, mode, crowded=threads > 1)
 
 
 def pointers(setting):
