@@ -7,12 +7,15 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <iterator>
+#include <utility>
 
 #include "cli/arguments.hpp"
 #include "cli/devices.hpp"
 #include "cli/ending_signals.hpp"
 #include "cli/run.hpp"
 #include "cli/verbs.hpp"
+#include "cli/waiting.hpp"
 #include "core/inventory.hpp"
 #include "core/report.hpp"
 #include "core/text.hpp"
@@ -25,7 +28,7 @@ namespace {
 struct AcquireArguments {
   std::string gpus = "1", min_free, max_power, max_utilization, wait, only, ban, name;
   std::string duration = "1d", look_every = "10s";
-  bool debug = false;
+  bool debug = false, wait_given = false;
 };
 
 std::vector<std::string> words_of(const std::string& list) {
@@ -143,18 +146,38 @@ Result<Plan> parse(const AcquireArguments& given) {
     if (!checked) return pass_on(checked);
     plan.request.name = given.name;
   }
-  if (!given.wait.empty()) {
+  plan.request.wait_hint = "--wait waits in line";
+  if (given.wait_given) {
+    Result<Patience> patience = parse_patience(given.wait);
+    if (!patience) return pass_on(patience);
     plan.wait.emplace();
-    if (given.wait != "forever") {
-      Result<std::uint64_t> timeout = parse_wait(given.wait);
-      if (!timeout) return pass_on(timeout);
-      plan.wait->timeout_ns = *timeout;
-    }
+    plan.wait->timeout_ns = *patience;
   }
   return plan;
 }
 
-void say_what_is_waited_for(const AcquireRequest& request, const WaitState& now) {
+// What is waited for, when that is something else than before: each try begins anew.
+class News {
+ public:
+  void tell(const std::string& line, std::string what) {
+    if (what == last_) return;
+    last_ = std::move(what);
+    print_warning_line(line);
+  }
+
+ private:
+  std::string last_;
+};
+
+// Where nobody waits for room: devices that are free, but not fit.
+void say_what_is_not_fit(const std::string& each, News& news) {
+  std::string words;  // without the numbers, which are others each time
+  std::remove_copy_if(each.begin(), each.end(), std::back_inserter(words),
+                      [](char c) { return (c >= '0' && c <= '9') || c == '.'; });
+  news.tell(fmt::format("Waiting until devices are fit: {}", printable(each)), words);
+}
+
+void say_what_is_waited_for(const AcquireRequest& request, const WaitState& now, News& news) {
   std::string line =
       fmt::format("Waiting for {} of {} device{}", request.count, request.candidates.size(),
                   request.candidates.size() == 1 ? "" : "s");
@@ -166,14 +189,18 @@ void say_what_is_waited_for(const AcquireRequest& request, const WaitState& now)
         printable(user_name(now.next_to_end->owner)), now.next_to_end->device_index,
         format_duration(now.next_to_end->remaining_ns / kNanosPerSecond * kNanosPerSecond));
   }
-  print_warning_line(line);
+  news.tell(line, fmt::format("{} {}", now.ahead, now.next_to_end ? now.next_to_end->token : ""));
 }
 
 Result<Acquired> acquire_devices(Registry& registry, Plan& plan) {
   if (!plan.wait) return acquire(registry, plan.request, nullptr);
   EndingSignals signals;
+  News of_room, of_fitness;
   plan.wait->cancel_fd = signals.fd();
-  plan.wait->on_change = [&](const WaitState& now) { say_what_is_waited_for(plan.request, now); };
+  plan.wait->on_change = [&](const WaitState& now) {
+    say_what_is_waited_for(plan.request, now, of_room);
+  };
+  plan.request.on_unfit = [&](const std::string& each) { say_what_is_not_fit(each, of_fitness); };
   Result<Acquired> acquired = acquire(registry, plan.request, &*plan.wait);
   if (!acquired && acquired.error().code == ErrorCode::kCancelled) signals.deliver();
   return acquired;
@@ -216,6 +243,7 @@ Result<int> run_with(const AcquireArguments& given, RunArguments& run, bool json
   if (!variables) return pass_on(variables);
   for (const auto& [name, value] : *variables) run.variables.push_back(name + "=" + value);
   run.variables.emplace_back("CHRONOS_DEVICES=partitions");
+  run.die_with_us = true;
   if (json) {
     Result<void> written = write_stdout(to_text(acquired_json(*acquired, run.variables)));
     if (!written) return pass_on(written);
@@ -246,8 +274,8 @@ int acquire_verb(const Invocation& invocation) {
   app.add_option("--max-utilization", given.max_utilization, "Only if it is no busier (1%)")
       ->type_name("P");
   app.add_flag("--debug", given.debug, "Hold them without these checks");
-  app.add_option("--wait", given.wait, "Wait in line, at most so long, or `forever`")
-      ->type_name("T");
+  const CLI::Option* wait =
+      app.add_option("--wait", given.wait, "Wait in line, at most so long")->type_name("[T]");
   app.add_option("--look-every", given.look_every,
                  "When to look again at devices that did not pass (10s)")
       ->type_name("T");
@@ -264,7 +292,9 @@ int acquire_verb(const Invocation& invocation) {
       "The devices are held first and looked at then; those that do not pass are given back and\n"
       "others tried. What nobody says of a device (`chronos stats --processes --json`) does not\n"
       "pass. The program sees no other OpenCL devices, and CUDA_VISIBLE_DEVICES,\n"
-      "ROCR_VISIBLE_DEVICES and ZE_AFFINITY_MASK name those that it has.\n"
+      "ROCR_VISIBLE_DEVICES and ZE_AFFINITY_MASK name those that it has. If this command is "
+      "killed,\n"
+      "so is the program.\n"
       "\n"
       "Examples:\n"
       "  chronos acquire -- python3 train.py\n"
@@ -275,6 +305,13 @@ int acquire_verb(const Invocation& invocation) {
   std::vector<std::string> options = invocation.arguments;
   run.command = take_command(app, options);
   if (auto status = arguments.parse(options)) return *status;
+  given.wait_given = wait->count() > 0;
+  for (const CLI::Option* option : app.get_options()) {
+    // An unset variable in a script is not the same as no condition.
+    const bool blank = option->count() > 0 && option->results().front().empty();
+    if (!blank || option->get_items_expected_max() == 0) continue;
+    return report({ErrorCode::kInvalid, option->get_name() + " is empty", help_hint("acquire")});
+  }
   Result<int> status = run_with(given, run, arguments.json(), invocation.signals);
   return status ? *status : report(status.error());
 }

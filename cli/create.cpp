@@ -5,8 +5,8 @@
 
 #include "cli/arguments.hpp"
 #include "cli/devices.hpp"
-#include "cli/ending_signals.hpp"
 #include "cli/verbs.hpp"
+#include "cli/waiting.hpp"
 #include "core/doctor/facts.hpp"
 #include "core/report.hpp"
 #include "core/units.hpp"
@@ -19,35 +19,6 @@ struct CreateArguments {
   std::string device, memory, duration, user, name, timeout;
   bool user_given = false, name_given = false, wait = false;
 };
-
-void say_what_is_waited_for(int device, const WaitState& now) {
-  std::string line =
-      fmt::format("Waiting for {} on device {} ({} available)", format_bytes(now.asked_bytes),
-                  device, format_bytes(now.available_bytes));
-  if (now.ahead > 0) {
-    line += fmt::format(", behind {} other{} in line", now.ahead, now.ahead == 1 ? "" : "s");
-  } else if (now.next_to_end) {
-    line += fmt::format(
-        "; next, {} of {} ends in {}", printable(now.next_to_end->id),
-        printable(user_name(now.next_to_end->owner)),
-        format_duration(now.next_to_end->remaining_ns / kNanosPerSecond * kNanosPerSecond));
-  }
-  print_warning_line(line);
-}
-
-Result<PartitionInfo> wait_for_it(Registry& registry, const CreateRequest& request,
-                                  std::optional<std::uint64_t> timeout_ns) {
-  EndingSignals signals;
-  WaitOptions options;
-  options.timeout_ns = timeout_ns;
-  options.cancel_fd = signals.fd();
-  options.on_change = [&](const WaitState& now) {
-    say_what_is_waited_for(request.device.index, now);
-  };
-  Result<PartitionInfo> made = registry.create_when_free(request, options);
-  if (!made && made.error().code == ErrorCode::kCancelled) signals.deliver();
-  return made;
-}
 
 // `--wait` may stand alone or be followed by a time: without this, in `create --wait 0 0.5 1h` the
 // device would be taken for one.
@@ -90,11 +61,11 @@ Result<PartitionInfo> create(const CreateArguments& given) {
     request.owner = *owner;
   }
 
-  std::optional<std::uint64_t> timeout_ns;
-  if (given.wait && given.timeout != "forever") {
-    Result<std::uint64_t> timeout = parse_wait(given.timeout);
-    if (!timeout) return pass_on(timeout);
-    timeout_ns = *timeout;
+  Patience patience;
+  if (given.wait) {
+    Result<Patience> parsed = parse_patience(given.timeout);
+    if (!parsed) return pass_on(parsed);
+    patience = *parsed;
   }
 
   Result<Registry> registry = Registry::open();
@@ -102,7 +73,7 @@ Result<PartitionInfo> create(const CreateArguments& given) {
   Result<Device> device = device_by_number(*registry, *number);
   if (!device) return pass_on(device);
   request.device = *device;
-  auto made = given.wait ? wait_for_it(*registry, request, timeout_ns) : registry->create(request);
+  auto made = given.wait ? create_in_line(*registry, request, patience) : registry->create(request);
   if (made && registry->made_users_first() && doctor::files_go_at_logout(registry->state())) {
     print_warning_line(
         "logind removes your files in /dev/shm, and so your partitions, when you log out (`sudo "

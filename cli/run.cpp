@@ -14,6 +14,7 @@
 #include "cli/environment.hpp"
 #include "cli/supervisor.hpp"
 #include "cli/verbs.hpp"
+#include "cli/waiting.hpp"
 #include "core/launch.hpp"
 #include "core/policy.hpp"
 #include "core/units.hpp"
@@ -110,10 +111,17 @@ Result<Scope> partition_for_command(Registry& registry, const RunArguments& give
     if (!checked) return pass_on(checked);
     request.name = given.name;
   }
+  Patience patience;
+  if (given.wait_given) {
+    Result<Patience> parsed = parse_patience(given.wait);
+    if (!parsed) return pass_on(parsed);
+    patience = *parsed;
+  }
   Result<Device> device = device_by_number(registry, *number);
   if (!device) return pass_on(device);
   request.device = *device;
-  Result<PartitionInfo> partition = registry.create(request);
+  Result<PartitionInfo> partition =
+      given.wait_given ? create_in_line(registry, request, patience) : registry.create(request);
   if (!partition) return pass_on(partition);
   Scope scope;
   scope.partitions.push_back(std::move(*partition));
@@ -145,7 +153,7 @@ ChildCommand child_command(const RunArguments& given, const Scope& scope, const 
     }
   }
   settings.variables = given.variables;
-  return {given.command, shim_environment(own_environment(), settings)};
+  return {given.command, shim_environment(own_environment(), settings), given.die_with_us};
 }
 
 std::function<Standing()> look_at(Registry& registry, const PartitionInfo& partition) {
@@ -210,10 +218,27 @@ Result<int> run_in(Registry& registry, Scope scope, const RunArguments& given,
   return supervise(registry, scope, given, *policy, signals, *shim);
 }
 
+namespace {
+
+// Whether what stands behind `--wait`, at `next`, is its time, and not the command's beginning.
+bool is_time_of_wait(const std::vector<std::string>& arguments, std::size_t next) {
+  if (next >= arguments.size() || arguments[next].starts_with('-')) return false;
+  const auto rest = arguments.begin() + static_cast<std::ptrdiff_t>(next);
+  return parse_patience(arguments[next]) ||
+         std::find(rest, arguments.end(), "--") != arguments.end();
+}
+
+}  // namespace
+
 std::vector<std::string> take_command(const CLI::App& app, std::vector<std::string>& arguments) {
   std::size_t at = 0;
   while (at < arguments.size()) {
-    const std::string& argument = arguments[at];
+    std::string& argument = arguments[at];
+    if (argument == "--wait" && app.get_option_no_throw("--wait") != nullptr) {
+      const bool timed = is_time_of_wait(arguments, at + 1);
+      argument += "=" + (timed ? arguments[at + 1] : std::string("forever"));
+      if (timed) arguments.erase(arguments.begin() + static_cast<std::ptrdiff_t>(at) + 1);
+    }
     if (argument == "--" || argument.size() < 2 || argument[0] != '-') break;
     const CLI::Option* option = app.get_option_no_throw(argument);
     at += option != nullptr && option->get_items_expected_max() > 0 ? 2 : 1;
@@ -239,6 +264,8 @@ RunOptions::RunOptions(CLI::App& app, RunArguments& given) : given_(given) {
   CLI::Option* duration =
       app.add_option("--duration", given.duration, "Its duration")->type_name("T");
   name_ = app.add_option("--name", given.name, "Its name")->type_name("ID");
+  wait_ = app.add_option("--wait", given.wait, "Wait in line for its memory, at most so long")
+              ->type_name("[T]");
   CLI::Option* on_expiry =
       app.add_option("--on-expiry", given.on_expiry,
                      "When the time is up: refuse new allocations (the default),\n"
@@ -254,8 +281,9 @@ RunOptions::RunOptions(CLI::App& app, RunArguments& given) : given_(given) {
                    ->type_name("T");
   grace_ = app.add_option("--grace", given.grace, "Time between SIGTERM and SIGKILL (10s)")
                ->type_name("T");
-  for (CLI::Option* option : {memory, duration, name_}) option->needs(device_);
-  all_ = {partition_, device_, memory, duration, name_, on_expiry, warn_, terminate_, grace_};
+  for (CLI::Option* option : {memory, duration, name_, wait_}) option->needs(device_);
+  all_ = {partition_, device_,   memory, duration,   name_,
+          wait_,      on_expiry, warn_,  terminate_, grace_};
   partition_->excludes(device_);
 }
 
@@ -268,6 +296,7 @@ void RunOptions::finish() const {
   given_.partitions_given = partition_->count() > 0;
   given_.device_given = device_->count() > 0;
   given_.name_given = name_->count() > 0;
+  given_.wait_given = wait_->count() > 0;
   given_.warn_given = warn_->count() > 0;
   given_.terminate_given = terminate_->count() > 0;
   given_.grace_given = grace_->count() > 0;
@@ -282,6 +311,7 @@ int run_verb(const Invocation& invocation) {
       "Examples:\n"
       "  chronos run --partition train -- python3 train.py\n"
       "  chronos run --device 0 --memory 2GiB --duration 30m --on-expiry terminate -- ./simulate\n"
+      "  chronos run --device 0 --memory 50% --duration 1h --wait 30m -- ./train\n"
       "\n"
       "Exit status: the program's own, 128 + n if signal n ended it; 124 if the time was up and\n"
       "the program was ended, 125 if Chronos failed, 126 if the program cannot be executed, 127\n"

@@ -13,13 +13,16 @@
 namespace chronos::cli {
 
 struct RunArguments {
-  std::string partitions, device, memory, duration, name;
+  std::string partitions, device, memory, duration, name, wait;
   std::string on_expiry, warn_before, terminate_after, grace;  // not given: the policy's
   bool partitions_given = false, device_given = false, name_given = false, warn_given = false,
-       terminate_given = false, grace_given = false;
+       terminate_given = false, grace_given = false, wait_given = false;
   std::vector<std::string> command;
 
   std::vector<std::string> variables;  // NAME=value, in its environment
+  // Killed with this command: for a program that uses what it holds by other ways than OpenCL too,
+  // where nothing refuses it what has gone to somebody else.
+  bool die_with_us = false;
 
   std::string trace_directory;    // where the program's processes write down what they do, if set
   std::function<void()> on_look;  // now and then while it runs, and once when it has ended
@@ -36,11 +39,12 @@ class RunOptions {
  private:
   RunArguments& given_;
   std::vector<CLI::Option*> all_;
-  CLI::Option *partition_, *device_, *name_, *warn_, *terminate_, *grace_;
+  CLI::Option *partition_, *device_, *name_, *wait_, *warn_, *terminate_, *grace_;
 };
 
 // Takes the command off the end of `arguments`: it begins behind "--", or with the first argument
-// that is neither an option nor the value of one.
+// that is neither an option nor the value of one. `--wait` may stand without one, and is written
+// with `forever` then.
 std::vector<std::string> take_command(const CLI::App& app, std::vector<std::string>& arguments);
 
 // For an Expiry: `registry` must outlive it.

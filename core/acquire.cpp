@@ -4,10 +4,11 @@
 #include <poll.h>
 
 #include <algorithm>
-#include <ctime>
+#include <iterator>
 
 #include "core/clock.hpp"
 #include "core/inventory.hpp"
+#include "core/report.hpp"
 #include "core/reservation.hpp"
 #include "core/text.hpp"
 #include "core/units.hpp"
@@ -16,18 +17,11 @@
 namespace chronos {
 namespace {
 
-std::string local_time(std::int64_t seconds) {
-  const std::time_t when = seconds;
-  std::tm local{};
-  if (::localtime_r(&when, &local) == nullptr) return "an unknown time";
-  return fmt::format("{:04}-{:02}-{:02} {:02}:{:02}:{:02}", local.tm_year + 1900, local.tm_mon + 1,
-                     local.tm_mday, local.tm_hour, local.tm_min, local.tm_sec);
-}
-
 class Acquisition {
  public:
-  Acquisition(Registry& registry, const AcquireRequest& request, const WaitOptions* wait)
-      : registry_(registry), request_(request), wait_(wait) {
+  Acquisition(Registry& registry, const AcquireRequest& request, const WaitOptions* wait,
+              std::vector<Obstacle>& obstacles)
+      : registry_(registry), request_(request), wait_(wait), obstacles_(obstacles) {
     unfit_.resize(request.candidates.size());
     if (wait_ != nullptr && wait_->timeout_ns) give_up_at_ = boot_now() + *wait_->timeout_ns;
   }
@@ -43,7 +37,9 @@ class Acquisition {
   std::vector<std::size_t> fit() const;
   Result<std::vector<PartitionInfo>> hold(const std::vector<std::size_t>& indices);
   bool give_back_unfit(std::vector<PartitionInfo>& held);
+  Result<void> await_fitness();
   Result<void> pause();
+  void find_obstacles();
   Error refusal();
   std::size_t index_of(const PartitionInfo& partition) const;
   bool time_is_up() const {
@@ -53,8 +49,11 @@ class Acquisition {
   Registry& registry_;
   const AcquireRequest& request_;
   const WaitOptions* wait_;
+  std::vector<Obstacle>& obstacles_;
   std::optional<std::uint64_t> give_up_at_;
   std::vector<Unfit> unfit_;  // of each candidate
+  // What the policy says to those that are left when what it allows is not fit.
+  std::string forbidden_;
 };
 
 std::vector<std::size_t> Acquisition::fit() const {
@@ -123,10 +122,13 @@ bool Acquisition::give_back_unfit(std::vector<PartitionInfo>& held) {
 
 // Until the first that was not fit may be tried again.
 Result<void> Acquisition::pause() {
-  std::uint64_t until = give_up_at_.value_or(UINT64_MAX);
+  std::uint64_t until = UINT64_MAX;
+  const std::uint64_t start = boot_now();
   for (const Unfit& one : unfit_) {
-    if (one.until != 0) until = std::min(until, one.until);
+    if (one.until > start) until = std::min(until, one.until);
   }
+  if (until == UINT64_MAX) return {};
+  until = std::min(until, give_up_at_.value_or(until));
   for (;;) {
     const std::uint64_t now = boot_now();
     if (now >= until) return {};
@@ -138,24 +140,54 @@ Result<void> Acquisition::pause() {
   }
 }
 
-Error Acquisition::refusal() {
-  std::string each;
+// Then all of them are tried: what the policy allows may have changed, too.
+Result<void> Acquisition::await_fitness() {
+  if (request_.on_unfit) {
+    std::string each;
+    for (std::size_t i = 0; i < unfit_.size(); ++i) {
+      if (unfit_[i].until == 0) continue;
+      each += fmt::format("{}device {} {}", each.empty() ? "" : "; ", request_.candidates[i].index,
+                          unfit_[i].why);
+    }
+    request_.on_unfit(each);
+  }
+  auto paused = pause();
+  if (!forbidden_.empty()) {
+    for (Unfit& one : unfit_) one.until = 0;
+  }
+  return paused;
+}
+
+void Acquisition::find_obstacles() {
+  obstacles_.clear();
   auto partitions = registry_.list();
   for (std::size_t i = 0; i < request_.candidates.size(); ++i) {
     const Device& device = request_.candidates[i];
-    std::string why = unfit_[i].why;
+    bool is_held = false;
     for (const PartitionInfo& one : partitions ? *partitions : std::vector<PartitionInfo>()) {
       if (one.device_key != device.key) continue;
-      why = one.state == PartitionState::kActive
-                ? fmt::format("held by {} until {} ({})", user_name(one.owner),
-                              local_time(one.expires_at), one.id)
-                : fmt::format("still in use by {} ({} has ended)", user_name(one.owner), one.id);
+      is_held = true;
+      const bool active = one.state == PartitionState::kActive;
+      const std::string owner = user_name(one.owner);
+      obstacles_.push_back(
+          {device.index,
+           active ? fmt::format("held by {} until {} ({})", owner, utc_text(one.expires_at), one.id)
+                  : fmt::format("still in use by {} ({} has ended)", owner, one.id),
+           one});
     }
-    if (why.empty()) continue;
-    each += fmt::format("{}device {}: {}", each.empty() ? "" : "; ", device.index, why);
+    if (!is_held && !unfit_[i].why.empty()) obstacles_.push_back({device.index, unfit_[i].why, {}});
   }
-  std::string hint = each.empty() ? "others wait in line for them" : each;
-  if (wait_ == nullptr) hint += "; --wait waits in line";
+}
+
+Error Acquisition::refusal() {
+  find_obstacles();
+  std::string hint;
+  for (const Obstacle& one : obstacles_) {
+    hint += fmt::format("{}device {}: {}", hint.empty() ? "" : "; ", one.device, one.reason);
+  }
+  if (!forbidden_.empty()) hint += (hint.empty() ? "" : "; ") + forbidden_;
+  if (hint.empty()) hint = "others wait in line for them";
+  if (wait_ == nullptr && !request_.wait_hint.empty()) hint += "; " + request_.wait_hint;
   if (wait_ != nullptr && wait_->timeout_ns) {
     hint = fmt::format("waited {}; {}", format_duration(*wait_->timeout_ns), hint);
   }
@@ -168,6 +200,7 @@ Error Acquisition::refusal() {
 Result<Acquired> Acquisition::run() {
   for (;;) {
     const std::vector<std::size_t> indices = fit();
+    bool forbidden = false;
     if (indices.size() >= request_.count) {
       auto held = hold(indices);
       if (held && give_back_unfit(*held)) {
@@ -178,27 +211,62 @@ Result<Acquired> Acquisition::run() {
         acquired.partitions = std::move(*held);
         return acquired;
       }
-      if (!held && held.error().code != ErrorCode::kNoCapacity) return pass_on(held);
-      if (!held && time_is_up()) return tl::unexpected<Error>(refusal());
-      continue;
+      if (held) continue;
+      const Error& error = held.error();
+      // Where others of the candidates are only not fit, what the policy forbids among the rest
+      // is no last word.
+      forbidden = error.code == ErrorCode::kPermission && indices.size() < unfit_.size();
+      if (forbidden) forbidden_ = error.message;
+      if (!forbidden && error.code != ErrorCode::kNoCapacity) return pass_on(held);
     }
     if (time_is_up()) return tl::unexpected<Error>(refusal());
-    auto paused = pause();
+    if (indices.size() >= request_.count && !forbidden) continue;
+    auto paused = await_fitness();
     if (!paused) return pass_on(paused);
   }
 }
 
+// Whether fewer than are asked for have as much memory in all as is to be free: waiting would be
+// for nothing. OpenCL may say less than there is, so the vendor has the last word.
+std::optional<Error> too_small(const AcquireRequest& request, std::vector<Obstacle>& obstacles) {
+  const std::uint64_t least = request.health.min_free_bytes.value_or(0);
+  std::vector<Device> small;
+  std::copy_if(request.candidates.begin(), request.candidates.end(), std::back_inserter(small),
+               [&](const Device& device) { return device.total_bytes < least; });
+  if (request.candidates.size() - small.size() >= request.count) return std::nullopt;
+  const GpuReport report = look_at_gpus(small);
+  std::string each;
+  for (std::size_t i = 0; i < small.size(); ++i) {
+    const std::uint64_t total =
+        std::max(report.of_device[i].total_bytes.value_or(0), small[i].total_bytes);
+    if (total >= least) continue;
+    obstacles.push_back({small[i].index, fmt::format("has {} in all", format_bytes(total)), {}});
+    each += fmt::format("{}device {}: {}", each.empty() ? "" : "; ", small[i].index,
+                        obstacles.back().reason);
+  }
+  if (request.candidates.size() - obstacles.size() >= request.count) return std::nullopt;
+  return Error{ErrorCode::kNoCapacity,
+               fmt::format("Not enough devices with {}: {} asked for, of {}", format_bytes(least),
+                           request.count, request.candidates.size()),
+               each + "; waiting would not help"};
+}
+
 }  // namespace
 
-Result<Acquired> acquire(Registry& registry, const AcquireRequest& request,
-                         const WaitOptions* wait) {
+Result<Acquired> acquire(Registry& registry, const AcquireRequest& request, const WaitOptions* wait,
+                         std::vector<Obstacle>* obstacles) {
+  std::vector<Obstacle> mine;
+  std::vector<Obstacle>& found = obstacles == nullptr ? mine : *obstacles;
+  found.clear();
   if (request.count == 0 || request.candidates.size() < request.count) {
     return fail(ErrorCode::kNoCapacity,
                 fmt::format("Not enough free devices: {} asked for, of {}", request.count,
                             request.candidates.size()),
                 "`chronos stats` lists the devices there are");
   }
-  return Acquisition(registry, request, wait).run();
+  if (auto error = too_small(request, found)) return tl::unexpected<Error>(std::move(*error));
+  found.clear();
+  return Acquisition(registry, request, wait, found).run();
 }
 
 Result<std::vector<std::pair<std::string, std::string>>> variables_for(const Registry& registry,

@@ -10,6 +10,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <utility>
@@ -29,6 +30,18 @@ struct AcquireRequest {
   std::string name;         // as in ReserveRequest
   HealthConditions health;  // only what was asked for is looked at
   std::uint64_t look_again_ns = 10'000'000'000;
+  // What a refusal adds for those who did not wait: how to.
+  std::string wait_hint;
+  // Who waits is told why devices are not fit, each time that they have been looked at and nothing
+  // else is left to try. In the waiting thread.
+  std::function<void(const std::string&)> on_unfit;
+};
+
+// Why a device was not to be had.
+struct Obstacle {
+  int device = 0;
+  std::string reason;                      // "draws 120 W, more than 80 W"; of a partition: words
+  std::optional<PartitionInfo> partition;  // that holds it
 };
 
 struct Acquired {
@@ -36,10 +49,11 @@ struct Acquired {
   std::vector<Device> devices;            // that each is on
 };
 
-// With `wait`, in line for them and until they are fit. Errors: as Registry::reserve() (kNoCapacity
-// names who holds what and until when, and what is not fit), kCancelled.
-Result<Acquired> acquire(Registry& registry, const AcquireRequest& request,
-                         const WaitOptions* wait);
+// With `wait`, in line for them and until they are fit; not where so many can never be, because
+// there are fewer, or fewer that have as much memory. Errors: as Registry::reserve() (kNoCapacity
+// names who holds what and until when, and what is not fit: `obstacles` has the same), kCancelled.
+Result<Acquired> acquire(Registry& registry, const AcquireRequest& request, const WaitOptions* wait,
+                         std::vector<Obstacle>* obstacles = nullptr);
 
 // The variables by which CUDA, ROCm and Level Zero choose these devices (core/facts/health.hpp), by
 // name. Errors: kNoDevice, kSystem.

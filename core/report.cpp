@@ -16,11 +16,13 @@ __extension__ using Wide = unsigned __int128;
 
 Json text_or_null(const std::string& text) { return text.empty() ? Json(nullptr) : Json(text); }
 
-// RFC 3339 in UTC. Not by gmtime_r(): its lock stays taken in a child that is forked meanwhile.
-Json time_json(std::int64_t seconds) {
+}  // namespace
+
+// Not by gmtime_r() or localtime_r(): their lock stays taken in a child that is forked meanwhile.
+std::string utc_text(std::int64_t seconds) {
   namespace chrono = std::chrono;
   constexpr std::int64_t kLast = 253'402'300'799;  // of the year 9999
-  if (seconds <= 0 || seconds > kLast) return nullptr;
+  if (seconds <= 0 || seconds > kLast) return {};
   const chrono::sys_seconds when{chrono::seconds(seconds)};
   const auto day = chrono::floor<chrono::days>(when);
   const chrono::year_month_day date(day);
@@ -29,8 +31,6 @@ Json time_json(std::int64_t seconds) {
                      static_cast<unsigned>(date.month()), static_cast<unsigned>(date.day()),
                      time.hours().count(), time.minutes().count(), time.seconds().count());
 }
-
-}  // namespace
 
 Json json_answer() { return Json{{"schema_version", 1}}; }
 
@@ -58,7 +58,7 @@ Json partition_json(const PartitionInfo& partition, UserNames& users) {
   // Whole seconds: a duration never shows as 0, and nobody is promised time that is not left.
   json["duration_seconds"] = (partition.duration_ns + kNanosPerSecond - 1) / kNanosPerSecond;
   json["time_remaining_seconds"] = partition.remaining_ns / kNanosPerSecond;
-  json["expires_at"] = time_json(partition.expires_at);
+  json["expires_at"] = text_or_null(utc_text(partition.expires_at));
   json["owner"] = users.of(partition.owner);
   json["creator"] = users.of(partition.creator);
   json["pid"] = partition.pid > 0 ? Json(partition.pid) : Json(nullptr);

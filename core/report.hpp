@@ -41,6 +41,9 @@ using Shown = std::function<std::string(std::string_view)>;
 std::string stats_text(const std::vector<DeviceStanding>& devices, const Shown& name = {},
                        const Shown& text = {});
 
+// RFC 3339 in UTC ("2026-11-22T22:40:10Z"); empty for a time that is none, or after the year 9999.
+std::string utc_text(std::int64_t seconds);
+
 // MB of 2^20 bytes without decimals, as the original printed them; sizes below one keep two.
 std::string legacy_megabytes(std::uint64_t bytes);
 // "75.00", rounded down so that what is promised can be had.

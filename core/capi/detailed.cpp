@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 #include <cstdlib>
 #include <optional>
 #include <string>
@@ -39,6 +40,17 @@ Json partitions_answer(const std::vector<PartitionInfo>& partitions) {
   json["partitions"] = Json::array();
   for (const PartitionInfo& one : partitions) json["partitions"].push_back(with_handle(one));
   return json;
+}
+
+tl::unexpected<Failure> refused(Error error, const std::vector<Obstacle>& obstacles) {
+  Failure failure(std::move(error));
+  failure.details["obstacles"] = Json::array();
+  for (const Obstacle& one : obstacles) {
+    Json json{{"device", one.device}, {"reason", one.reason}, {"partition", nullptr}};
+    if (one.partition) json["partition"] = with_handle(*one.partition);
+    failure.details["obstacles"].push_back(std::move(json));
+  }
+  return tl::unexpected<Failure>(std::move(failure));
 }
 
 // Everything that can be judged without looking at users and devices.
@@ -200,16 +212,19 @@ int chronos_acquire_json(ChronosPartitionerHandle handle, const char* devices, i
     if (!wait) return give_up(wait);
     auto parsed = parse_request("1", duration, name);
     if (!parsed) return give_up(parsed);
-    auto known = [](double value, double most) { return value >= 0 && value <= most; };
     AcquireRequest request;
-    if (known(min_free_bytes, 1e18)) {
-      request.health.min_free_bytes = static_cast<std::uint64_t>(min_free_bytes);
+    // A condition that makes no sense must not pass for one that nobody asked for.
+    for (const double value : {min_free_bytes, max_power_watts, max_utilization_percent}) {
+      if (std::isnan(value)) return give_up(ErrorCode::kInvalid, "invalid condition: no number");
     }
-    if (known(max_power_watts, 1e9)) request.health.max_power_watts = max_power_watts;
-    if (known(max_utilization_percent, 1e9)) {
+    if (min_free_bytes >= 0) {
+      request.health.min_free_bytes = static_cast<std::uint64_t>(std::min(min_free_bytes, 1e19));
+    }
+    if (max_power_watts >= 0) request.health.max_power_watts = max_power_watts;
+    if (max_utilization_percent >= 0) {
       request.health.max_utilization_percent = max_utilization_percent;
     }
-    if (!known(look_again_seconds, 1e9)) {
+    if (!(look_again_seconds >= 0 && look_again_seconds <= 1e9)) {
       return give_up(ErrorCode::kInvalid, "invalid time to look again: seconds, at least 0");
     }
     request.look_again_ns = static_cast<std::uint64_t>(std::max(look_again_seconds, 0.001) * 1e9);
@@ -220,8 +235,9 @@ int chronos_acquire_json(ChronosPartitionerHandle handle, const char* devices, i
     request.count = static_cast<std::size_t>(count);
     request.duration_ns = parsed->duration_ns;
     request.name = parsed->name;
-    auto acquired = acquire(registry, request, *wait ? &**wait : nullptr);
-    if (!acquired) return give_up(acquired);
+    std::vector<Obstacle> obstacles;
+    auto acquired = acquire(registry, request, *wait ? &**wait : nullptr, &obstacles);
+    if (!acquired) return refused(std::move(acquired.error()), obstacles);
     Json json_out = partitions_answer(acquired->partitions);
     json_out["environment"] = Json::object();
     auto variables = variables_for(registry, *acquired);

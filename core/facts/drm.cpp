@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <optional>
@@ -25,11 +26,13 @@ namespace {
 std::vector<std::string> entries_of(const std::string& folder, bool& readable) {
   std::vector<std::string> names;
   const std::unique_ptr<DIR, int (*)(DIR*)> open(::opendir(folder.c_str()), ::closedir);
+  const int error = errno;
   readable = open != nullptr;
   while (const dirent* entry = readable ? ::readdir(open.get()) : nullptr) {
     if (entry->d_name[0] != '.') names.emplace_back(entry->d_name);
   }
   std::sort(names.begin(), names.end());
+  errno = error;
   return names;
 }
 
@@ -106,6 +109,10 @@ void read_hwmon(const std::string& device, GpuFacts& gpu) {
   }
 }
 
+std::uint64_t saturated_sum(std::uint64_t a, std::uint64_t b) {
+  return a > UINT64_MAX - b ? UINT64_MAX : a + b;
+}
+
 // "drm-resident-vram0:  23992 KiB" in bytes.
 std::optional<std::uint64_t> memory_in(std::string_view value) {
   value.remove_prefix(std::min(value.find_first_not_of(" \t"), value.size()));
@@ -152,7 +159,9 @@ Client parse_fdinfo(const std::string& text) {
     const auto found = kinds.find(kind);
     if (found == kinds.end()) continue;
     client.bytes = 0;
-    for (const auto& [region, bytes] : found->second) *client.bytes += bytes;
+    for (const auto& [region, bytes] : found->second) {
+      client.bytes = saturated_sum(*client.bytes, bytes);
+    }
     break;
   }
   return client;
@@ -160,44 +169,50 @@ Client parse_fdinfo(const std::string& text) {
 
 }  // namespace
 
-std::vector<GpuFacts> read_drm(const FactSources& sources) {
-  std::vector<GpuFacts> gpus;
-  const std::string cards = sources.sys + "/class/drm";
-  for (const std::string& card : entries_of(cards)) {
-    if (!card.starts_with("card") || !all_digits(std::string_view(card).substr(4))) continue;
-    const std::string device = cards + "/" + card + "/device";
-    const std::string event = text_of(device + "/uevent");
-    const std::string driver = value_of(event, "DRIVER");
-    GpuFacts gpu;
-    gpu.vendor = driver == "amdgpu"                   ? Vendor::kAmd
-                 : driver == "i915" || driver == "xe" ? Vendor::kIntel
-                                                      : Vendor::kUnknown;
-    gpu.pci = plain_pci(value_of(event, "PCI_SLOT_NAME"));
-    if (gpu.vendor == Vendor::kUnknown || gpu.pci.empty()) continue;
-    gpu.source = driver;
-    if (gpu.vendor == Vendor::kAmd) {
-      gpu.name = text_of(device + "/product_name");
-      gpu.total_bytes = number_of(device + "/mem_info_vram_total");
-      gpu.used_bytes = number_of(device + "/mem_info_vram_used");
-      if (gpu.total_bytes && gpu.used_bytes) {
-        gpu.free_bytes = *gpu.total_bytes - std::min(*gpu.total_bytes, *gpu.used_bytes);
-      }
-      gpu.utilization_percent = scaled(number_of(device + "/gpu_busy_percent"), 1);
-      const std::string id = text_of(device + "/unique_id");
-      if (!id.empty() && id.find_first_not_of('0') != id.npos) gpu.vendor_id = "GPU-" + id;
-    }
-    read_hwmon(device, gpu);
-    gpus.push_back(std::move(gpu));
-  }
-  return gpus;
+std::vector<std::string> drm_cards(const std::string& sys) {
+  std::vector<std::string> cards = entries_of(sys + "/class/drm");
+  std::erase_if(cards, [](const std::string& card) {
+    return !card.starts_with("card") || !all_digits(std::string_view(card).substr(4));
+  });
+  return cards;
 }
 
-void read_fdinfo(const FactSources& sources, std::vector<GpuFacts>& gpus) {
+std::optional<GpuFacts> read_card(const std::string& sys, const std::string& card) {
+  const std::string device = sys + "/class/drm/" + card + "/device";
+  const std::string event = text_of(device + "/uevent");
+  const std::string driver = value_of(event, "DRIVER");
+  GpuFacts gpu;
+  gpu.vendor = driver == "amdgpu"                   ? Vendor::kAmd
+               : driver == "i915" || driver == "xe" ? Vendor::kIntel
+                                                    : Vendor::kUnknown;
+  gpu.pci = plain_pci(value_of(event, "PCI_SLOT_NAME"));
+  if (gpu.vendor == Vendor::kUnknown || gpu.pci.empty()) return std::nullopt;
+  gpu.source = driver;
+  if (gpu.vendor == Vendor::kAmd) {
+    gpu.name = text_of(device + "/product_name");
+    gpu.total_bytes = number_of(device + "/mem_info_vram_total");
+    gpu.used_bytes = number_of(device + "/mem_info_vram_used");
+    if (gpu.total_bytes && gpu.used_bytes && *gpu.used_bytes <= *gpu.total_bytes) {
+      gpu.free_bytes = *gpu.total_bytes - *gpu.used_bytes;
+    }
+    gpu.utilization_percent = scaled(number_of(device + "/gpu_busy_percent"), 1);
+    const std::string id = text_of(device + "/unique_id");
+    const bool is_id = !id.empty() && id.find_first_not_of('0') != id.npos &&
+                       id.find_first_not_of("0123456789abcdefABCDEF") == id.npos;
+    if (is_id) gpu.vendor_id = "GPU-" + id;
+  }
+  read_hwmon(device, gpu);
+  return gpu;
+}
+
+nlohmann::json read_fdinfo(const std::string& proc) {
   bool all = true;
-  std::map<std::string, std::map<pid_t, std::optional<std::uint64_t>>> held;
-  for (const std::string& process : entries_of(sources.proc)) {
-    if (!all_digits(process)) continue;
-    const std::string folder = fmt::format("{}/{}/fdinfo", sources.proc, process);
+  std::map<std::pair<std::string, pid_t>, std::optional<std::uint64_t>> held;
+  bool listed = false;
+  for (const std::string& process : entries_of(proc, listed)) {
+    const auto pid = number_in(process);
+    if (!pid || *pid > INT32_MAX) continue;
+    const std::string folder = fmt::format("{}/{}/fdinfo", proc, process);
     bool readable = false;
     std::set<std::pair<std::string, std::string>> seen;  // several descriptors of one client
     for (const std::string& fd : entries_of(folder, readable)) {
@@ -209,18 +224,19 @@ void read_fdinfo(const FactSources& sources, std::vector<GpuFacts>& gpus) {
       const Client client = parse_fdinfo(text);
       if (client.pci.empty()) continue;
       if (!client.id.empty() && !seen.emplace(client.pci, client.id).second) continue;
-      auto& bytes = held[client.pci][static_cast<pid_t>(*number_in(process))];
-      if (client.bytes) bytes = bytes.value_or(0) + *client.bytes;
+      auto& bytes = held[{client.pci, static_cast<pid_t>(*pid)}];
+      if (client.bytes) bytes = saturated_sum(bytes.value_or(0), *client.bytes);
     }
     // One that has just ended is not hidden.
     all = all && (readable || errno == ENOENT);
   }
-  for (GpuFacts& gpu : gpus) {
-    if (gpu.processes || gpu.pci.empty()) continue;
-    gpu.processes.emplace();
-    gpu.all_processes = all;
-    for (const auto& [pid, bytes] : held[gpu.pci]) gpu.processes->push_back({pid, bytes});
+  nlohmann::json answer{{"all", all && listed}, {"held", nlohmann::json::array()}};
+  for (const auto& [key, bytes] : held) {
+    nlohmann::json row{{"pci", key.first}, {"pid", key.second}};
+    if (bytes) row["used"] = *bytes;
+    answer["held"].push_back(std::move(row));
   }
+  return answer;
 }
 
 }  // namespace chronos

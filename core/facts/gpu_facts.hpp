@@ -2,13 +2,15 @@
 // docs/decisions/0010-gpu-facts.md has the sources. What nobody says is not there; it is never
 // taken for free.
 //
-// NVML is asked in a process of its own (chronos-probe), so that it can hang or crash; the rest are
-// files of sysfs and procfs. Blocks for at most some seconds. Any thread.
+// Each source is asked in a process of its own (chronos-probe), so that it can hang or crash: NVML,
+// each card's files in sysfs, and procfs. Blocks for at most some seconds. Any thread.
 #pragma once
 
 #include <sys/types.h>
 
 #include <cstdint>
+#include <map>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -35,6 +37,8 @@ struct GpuFacts {
   // None: nobody says. Not all of them where others' processes are hidden from the caller.
   std::optional<std::vector<GpuProcess>> processes;
   bool all_processes = false;
+  // Divided into parts (NVIDIA's MIG) that are devices of their own at the same address.
+  bool is_divided = false;
 };
 
 struct FactSources {
@@ -54,11 +58,17 @@ struct GpuReport {
 GpuReport look_at_gpus(const std::vector<Device>& devices,
                        const FactSources& sources = FactSources::of_this_process());
 
-// The single sources. `problem` says why there is nothing; empty: there is no such GPU.
-std::vector<GpuFacts> ask_nvml(const FactSources& sources, std::string& problem);
-std::vector<GpuFacts> read_drm(const FactSources& sources);
-// Adds what /proc/PID/fdinfo says of the memory of these GPUs, by PCI address.
-void read_fdinfo(const FactSources& sources, std::vector<GpuFacts>& gpus);
+// What chronos-probe does. Files of sysfs may block, and its readers with them.
+std::optional<GpuFacts> read_card(const std::string& sys, const std::string& card);  // "card0"
+// {"all": whether nothing is hidden, "held": [{"pci", "pid", "used"}]}, by /proc/PID/fdinfo.
+nlohmann::json read_fdinfo(const std::string& proc);
+std::vector<std::string> drm_cards(const std::string& sys);  // looks at no card itself
+
+// A GPU as chronos-probe tells of it: name, uuid, pci, source, vendor_id, total, used, free
+// (bytes), milliwatts, most_milliwatts, percent, celsius, processes [{pid, used}], all, mig. What
+// makes no sense is left out.
+nlohmann::json to_wire(const GpuFacts& gpu);
+GpuFacts from_wire(const nlohmann::json& gpu);
 
 // "0000:65:00.0" of any spelling that vendors use; empty if it is none.
 std::string plain_pci(std::string_view text);

@@ -36,22 +36,35 @@ class Library {
     const char* text = function == nullptr ? nullptr : function(code);
     return text == nullptr ? "error " + std::to_string(code) : text;
   }
-  // Of all that compute or draw; false if that is not known.
-  bool processes(Device device, std::map<unsigned, unsigned long long>& found) const {
-    bool known = false;
-    for (const char* name :
-         {"nvmlDeviceGetComputeRunningProcesses_v3", "nvmlDeviceGetGraphicsRunningProcesses_v3"}) {
-      auto* function =
-          reinterpret_cast<Return (*)(Device, unsigned*, ProcessInfo*)>(::dlsym(handle_, name));
-      if (function == nullptr) continue;
+  // Of all that compute or draw. `known`: of some of them; `all`: of all.
+  void processes(Device device, std::map<unsigned, unsigned long long>& found, bool& known,
+                 bool& all) const {
+    all = true;
+    for (const std::string kind : {"Compute", "Graphics"}) {
+      const std::string name = "nvmlDeviceGet" + kind + "RunningProcesses_v";
+      void* symbol = ::dlsym(handle_, (name + "3").c_str());
+      if (symbol == nullptr) symbol = ::dlsym(handle_, (name + "2").c_str());
+      auto* function = reinterpret_cast<Return (*)(Device, unsigned*, ProcessInfo*)>(symbol);
       std::array<ProcessInfo, 1024> list{};
       auto count = static_cast<unsigned>(list.size());
-      if (function(device, &count, list.data()) != kSuccess || count > list.size()) continue;
+      const Return status =
+          function == nullptr ? kFunctionNotFound : function(device, &count, list.data());
+      if (status != kSuccess || count > list.size()) {
+        // A GPU that cannot draw has nobody who does.
+        all = all && kind == "Graphics" && status == kNotSupported;
+        continue;
+      }
       known = true;
       // Who does both is in both lists, with all of its memory.
       for (unsigned i = 0; i < count; ++i) found[list[i].pid] = list[i].used_gpu_memory;
     }
-    return known;
+    all = all && known;
+  }
+  bool is_divided(Device device) const {
+    auto* function = reinterpret_cast<Return (*)(Device, unsigned*, unsigned*)>(
+        ::dlsym(handle_, "nvmlDeviceGetMigMode"));
+    unsigned now = 0, pending = 0;
+    return function != nullptr && function(device, &now, &pending) == kSuccess && now != 0;
   }
 
  private:
@@ -82,8 +95,12 @@ Json describe(const Library& nvml, Device device) {
   }
   Utilization use{};
   if (nvml.get("nvmlDeviceGetUtilizationRates", &use, device)) gpu["percent"] = use.gpu;
+  if (nvml.is_divided(device)) gpu["mig"] = true;
   std::map<unsigned, unsigned long long> processes;
-  if (nvml.processes(device, processes)) {
+  bool known = false, all = false;
+  nvml.processes(device, processes, known, all);
+  if (known) {
+    gpu["all"] = all;
     gpu["processes"] = Json::array();
     for (const auto& [pid, bytes] : processes) {
       Json process{{"pid", pid}};

@@ -8,7 +8,7 @@ namespace chronos::nvml {
 
 using Device = struct DeviceHandle*;
 using Return = int;
-inline constexpr Return kSuccess = 0, kInsufficientSize = 7;
+inline constexpr Return kSuccess = 0, kNotSupported = 3, kFunctionNotFound = 13;
 inline constexpr unsigned kUuidSize = 96, kNameSize = 96, kGpuTemperature = 0;
 inline constexpr unsigned long long kNotAvailable = ~0ull;
 

@@ -172,7 +172,9 @@ CHRONOS_API int chronos_reserve_json(ChronosPartitionerHandle handle, const char
  * each below 0: not looked at. What nobody knows of a device is not met. With CHRONOS_CREATE_WAIT
  * devices that are not fit are looked at again every `look_again_seconds`. `*json` also has
  * `environment`, an object of variables by which CUDA, ROCm and Level Zero choose these devices.
- * Errors: as above; NO_CAPACITY says who holds what until when, and what is not fit. */
+ * Errors: as above; NO_CAPACITY says who holds what until when, and what is not fit, and
+ * chronos_last_error_json() then has `obstacles`: [{"device", "reason", "partition" (as in a list,
+ * or null)}]. */
 CHRONOS_API int chronos_acquire_json(ChronosPartitionerHandle handle, const char* devices, int count,
                                      double min_free_bytes, double max_power_watts,
                                      double max_utilization_percent, double look_again_seconds,

@@ -17,6 +17,7 @@
 #include <string>
 #include <vector>
 
+#include "core/facts/gpu_facts.hpp"
 #include "core/facts/nvml.hpp"
 #include "core/inventory_format.hpp"
 #include "core/opencl_facts.hpp"
@@ -183,11 +184,14 @@ int take_over_stdout() {
 int main(int argc, char** argv) {
   const bool through = argc >= 3 && std::strcmp(argv[1], "--through") == 0;
   const bool nvml = argc == 3 && std::strcmp(argv[1], "--nvml") == 0;
-  if (!through && !nvml && (argc != 2 || argv[1][0] == '-')) {
+  const bool card = argc == 4 && std::strcmp(argv[1], "--drm") == 0;
+  const bool holders = argc == 3 && std::strcmp(argv[1], "--holders") == 0;
+  if (!through && !nvml && !card && !holders && (argc != 2 || argv[1][0] == '-')) {
     std::fputs(
-        "usage: chronos-probe LIBRARY | --through LOADER [--without-layers] | --nvml LIBRARY\n"
+        "usage: chronos-probe LIBRARY | --through LOADER [--without-layers] | --nvml LIBRARY |\n"
+        "                     --drm SYSFS CARD | --holders PROCFS\n"
         "Asks one OpenCL driver for its devices, or uses OpenCL through an ICD loader, or asks\n"
-        "NVIDIA's management library.\n",
+        "NVIDIA's management library, or the kernel of one GPU or of who holds memory in them.\n",
         stderr);
     return 2;
   }
@@ -201,6 +205,13 @@ int main(int argc, char** argv) {
     answer.write(chronos::use_loader(argv[2]));
   } else if (nvml) {
     answer.write(chronos::nvml::ask(argv[2]));
+  } else if (card) {
+    const auto gpu = chronos::read_card(argv[2], argv[3]);
+    nlohmann::json gpus = nlohmann::json::array();
+    if (gpu) gpus.push_back(chronos::to_wire(*gpu));
+    answer.write({{"gpus", std::move(gpus)}});
+  } else if (holders) {
+    answer.write(chronos::read_fdinfo(argv[2]));
   } else {
     chronos::ask(answer, argv[1]);
   }

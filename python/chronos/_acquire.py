@@ -185,16 +185,18 @@ class Acquisition(SequenceOf):  # type: ignore[type-arg]
         error: Optional[BaseException],
         traceback: Optional[TracebackType],
     ) -> None:
-        _restore_torch_device(self._torch_device)
-        self._torch_device = None
-        if self._owner != os.getpid():  # a forked child, whose parent goes on holding them
-            for partition in self._partitions:
-                if partition._tokens:
-                    partition._leave(2)
-        elif error is None:
-            self.release()
-        else:
-            self._release_quietly()  # the block's own error is what matters
+        before, self._torch_device = self._torch_device, None
+        try:
+            _restore_torch_device(before)
+        finally:
+            if self._owner != os.getpid():  # a forked child, whose parent goes on holding them
+                for partition in self._partitions:
+                    if partition._tokens:
+                        partition._leave(2)
+            elif error is None:
+                self.release()
+            else:
+                self._release_quietly()  # the block's own error is what matters
 
     def _release_quietly(self) -> None:
         for partition in self._partitions:
@@ -241,9 +243,9 @@ def acquire(
         look_every: when who waits looks again at devices that did not meet the conditions.
 
     Raises:
-        NotEnoughMemory: not so many are free now, or were in that time; says who holds what until
-            when, and what does not meet the conditions. What nobody says of a device
-            (:func:`gpus`) does not meet them.
+        NotEnoughMemory: not so many are free now, or were in that time, or ever can be; says who
+            holds what until when, and what does not meet the conditions, and has it in
+            ``obstacles``. What nobody says of a device (:func:`gpus`) does not meet them.
         InvalidRequest: an argument is not acceptable.
         NameInUse, PermissionDenied, NoDevice, NoRoom, Busy, SystemFailure.
         TypeError: an argument of another type.
@@ -374,6 +376,15 @@ def _set_torch_device(held: List[int]) -> Optional[int]:
 
 
 def _restore_torch_device(before: Optional[int]) -> None:
-    cuda = _cuda() if before is not None else None
-    if cuda is not None:
-        cuda.set_device(before)
+    if before is None:
+        return
+    try:
+        cuda = _cuda()
+        if cuda is not None:
+            cuda.set_device(before)
+    except Exception as error:  # after a failed kernel every call of CUDA fails
+        warnings.warn(
+            f"PyTorch's current device could not be set back to {before}: {error}",
+            ChronosWarning,
+            stacklevel=4,
+        )

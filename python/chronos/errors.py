@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Mapping, Optional, Type
+from typing import TYPE_CHECKING, Any, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple, Type
+
+if TYPE_CHECKING:
+    from ._records import PartitionInfo
 
 __all__ = [
     "Busy",
@@ -18,6 +21,7 @@ __all__ = [
     "NoDevice",
     "NoRoom",
     "NotEnoughMemory",
+    "Obstacle",
     "PartitionNotFound",
     "PermissionDenied",
     "SystemFailure",
@@ -52,6 +56,25 @@ class InvalidRequest(ChronosError, ValueError):
     """The request itself is wrong: a size, a duration, a name, a user."""
 
 
+class Obstacle(NamedTuple):
+    """Why :func:`chronos.acquire` could not have a device.
+
+    Example::
+
+        except chronos.NotEnoughMemory as refusal:
+            for one in refusal.obstacles:
+                if one.partition is not None:
+                    print(one.device, one.partition.username, one.partition.expires_at)
+    """
+
+    #: Number of the device.
+    device: int
+    #: ``"held by alice until ..."``, ``"draws 120 W, more than 80 W"``.
+    reason: str
+    #: That holds it; None if nobody does, but it is not fit.
+    partition: Optional[PartitionInfo]
+
+
 class NotEnoughMemory(ChronosError):
     """The device has not that much unreserved memory.
 
@@ -59,6 +82,8 @@ class NotEnoughMemory(ChronosError):
         device: number of the device; None if unknown.
         asked: bytes that were asked for; None if unknown.
         available: bytes that a partition could have had just after the refusal; None if unknown.
+        obstacles: of :func:`chronos.acquire`, why each device was not to be had
+            (:class:`Obstacle`); empty otherwise.
     """
 
     def __init__(
@@ -68,9 +93,12 @@ class NotEnoughMemory(ChronosError):
         device: Optional[int] = None,
         asked: Optional[int] = None,
         available: Optional[int] = None,
+        obstacles: Sequence[Obstacle] = (),
     ) -> None:
         super().__init__(message, hint)
-        self.args = (message, hint, device, asked, available)  # so that it can be pickled
+        self.obstacles: Tuple[Obstacle, ...] = tuple(obstacles)
+        # So that it can be pickled.
+        self.args = (message, hint, device, asked, available, self.obstacles)
         self.device = device
         self.asked = asked
         self.available = available
@@ -147,6 +175,15 @@ _CLASSES: Dict[int, Type[ChronosError]] = {
 }
 
 
+def _obstacle(answer: Mapping[str, Any]) -> Obstacle:
+    from ._records import partition_info
+
+    held_by = answer["partition"]
+    return Obstacle(
+        answer["device"], answer["reason"], None if held_by is None else partition_info(held_by)
+    )
+
+
 def error_from(code: int, report: Mapping[str, Any]) -> Exception:
     """The exception for a result code and what chronos_last_error_json() says of it."""
     message = str(report.get("message") or f"error {code}")
@@ -160,5 +197,6 @@ def error_from(code: int, report: Mapping[str, Any]) -> Exception:
             report.get("device"),
             report.get("asked_bytes"),
             report.get("available_bytes"),
+            [_obstacle(one) for one in report.get("obstacles") or ()],
         )
     return _CLASSES.get(code, InternalError)(message, hint)

@@ -4,7 +4,7 @@
 //   gpu                     the lines that follow are of one more GPU
 //   name A Name             also uuid, pci
 //   memory TOTAL FREE USED  bytes
-//   power MILLIWATTS        also limit, temperature, utilization
+//   power MILLIWATTS        also limit, temperature, utilization; mig 1: divided
 //   process PID BYTES       graphics PID BYTES: one that draws; BYTES "?" is not available
 //   fail CALL CODE          that call fails; a value that was not told fails with "not supported"
 //   hang CALL, crash CALL
@@ -160,6 +160,10 @@ NVML int nvmlDeviceGetTemperature(void* device, unsigned, unsigned* celsius) {
 }
 NVML int nvmlDeviceGetUtilizationRates(void* device, unsigned* percents) {
   return number("nvmlDeviceGetUtilizationRates", "utilization", device, percents);
+}
+NVML int nvmlDeviceGetMigMode(void* device, unsigned* now, unsigned* pending) {
+  *pending = 0;
+  return number("nvmlDeviceGetMigMode", "mig", device, now);
 }
 NVML int nvmlDeviceGetComputeRunningProcesses_v3(void* device, unsigned* count, Process* out) {
   return processes("nvmlDeviceGetComputeRunningProcesses_v3", static_cast<Gpu*>(device)->compute,
