@@ -20,7 +20,6 @@ namespace {
 
 using Json = nlohmann::json;
 
-constexpr std::chrono::seconds kPatience{10};
 constexpr std::size_t kMaxAnswer = std::size_t{1} << 20;
 
 std::optional<std::uint64_t> whole(const Json& object, const char* key) {
@@ -190,7 +189,7 @@ std::vector<Answer> ask_helpers(const FactSources& sources,
   std::vector<Command> commands;
   commands.reserve(questions.size());
   for (const auto& question : questions) commands.push_back({probe, question, environment});
-  const std::vector<Captured> runs = run_and_capture(commands, kPatience, kMaxAnswer);
+  const std::vector<Captured> runs = run_and_capture(commands, sources.patience, kMaxAnswer);
   for (std::size_t i = 0; i < runs.size(); ++i) {
     const Captured& run = runs[i];
     Answer& one = answers[i];
@@ -198,7 +197,8 @@ std::vector<Answer> ask_helpers(const FactSources& sources,
     if (run.start_error != 0) {
       one.problem = "cannot run " + probe + ": " + errno_text(run.start_error);
     } else if (run.timed_out) {
-      one.problem = fmt::format("{} did not answer within {} s", who[i], kPatience.count());
+      one.problem = fmt::format("{} did not answer within {:g} s", who[i],
+                                static_cast<double>(sources.patience.count()) / 1000);
     } else if (!one.json.is_object()) {
       one.problem = who[i] + " crashed or gave no answer";
     } else if (const std::string error = text(one.json, "error"); !error.empty()) {

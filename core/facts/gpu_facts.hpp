@@ -8,6 +8,7 @@
 
 #include <sys/types.h>
 
+#include <chrono>
 #include <cstdint>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -44,6 +45,7 @@ struct GpuFacts {
 struct FactSources {
   std::string sys = "/sys", proc = "/proc", nvml = "libnvidia-ml.so.1";
   std::string probe;  // chronos-probe; empty: where it is installed
+  std::chrono::milliseconds patience{10'000};
 
   // With CHRONOS_TEST_SYS, CHRONOS_TEST_PROC and CHRONOS_TEST_NVML in their places, for tests;
   // ignored where the environment is not to be trusted (AT_SECURE).

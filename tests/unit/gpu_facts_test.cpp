@@ -1,5 +1,12 @@
 #include "core/facts/gpu_facts.hpp"
 
+#include <sys/stat.h>
+
+#include <chrono>
+#include <cstdint>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
 #include <string>
 #include <utility>
 #include <vector>
@@ -59,6 +66,130 @@ TEST_CASE("what is asked for and not known is not met", "[facts]") {
   CHECK(unhealthy(facts, conditions) == "is busy to 2%, more than 1%");
   facts.utilization_percent = 1;
   CHECK(unhealthy(facts, conditions).empty());
+}
+
+TEST_CASE("what makes no sense is not known", "[facts]") {
+  const std::uint64_t gib = 1 << 30;
+  nlohmann::json said{{"name", "GPU"},         {"uuid", "GPU-8932f937-d72c-4106-c12f-20bd9faed9f6"},
+                      {"pci", "0000:65:00.0"}, {"total", 24 * gib},
+                      {"free", 20 * gib},      {"used", 4 * gib},
+                      {"milliwatts", 30500},   {"percent", 7},
+                      {"celsius", 41}};
+  const GpuFacts good = from_wire(said);
+  CHECK(good.vendor == Vendor::kNvidia);
+  CHECK(good.free_bytes == 20 * gib);
+  CHECK(good.power_watts == 30.5);
+  CHECK(good.utilization_percent == 7);
+  CHECK(from_wire(to_wire(good)).free_bytes == 20 * gib);
+  auto with = [&](const char* key, const nlohmann::json& value) {
+    nlohmann::json other = said;
+    other[key] = value;
+    return from_wire(other);
+  };
+  CHECK(!with("free", UINT64_MAX).free_bytes);
+  CHECK(!with("free", 25 * gib).free_bytes);
+  CHECK(!with("used", 25 * gib).free_bytes);
+  CHECK(!with("total", 0).total_bytes);
+  CHECK(!with("free", -1).free_bytes);
+  CHECK(!with("free", "lots").free_bytes);
+  CHECK(!with("percent", 101).utilization_percent);
+  CHECK(!with("percent", -1).utilization_percent);
+  CHECK(!with("milliwatts", 4'294'967'295u).power_watts);
+  CHECK(!with("celsius", 1e300).temperature_celsius);
+  CHECK(with("pci", "../../etc").pci.empty());
+  CHECK(with("uuid", 7).uuid.empty());
+  CHECK(!with("processes", "none").processes);
+  const GpuFacts odd = with("processes", {1, {{"pid", -4}}, {{"pid", 7}}, {{"pid", 1ull << 40}}});
+  REQUIRE(odd.processes->size() == 1);
+  CHECK(!odd.processes->front().used_bytes);
+  CHECK(!odd.all_processes);
+}
+
+namespace {
+
+struct Tree {
+  std::string folder;
+
+  Tree() {
+    char path[] = "/tmp/chronos-sys-XXXXXX";
+    folder = ::mkdtemp(path);
+  }
+  ~Tree() { std::filesystem::remove_all(folder); }
+
+  std::string path(int card, const std::string& name) const {
+    return folder + "/class/drm/card" + std::to_string(card) + "/device/" + name;
+  }
+  void say(int card, const std::string& name, const std::string& text) const {
+    std::filesystem::create_directories(std::filesystem::path(path(card, name)).parent_path());
+    std::ofstream(path(card, name)) << text << "\n";
+  }
+  void add(int card) const {
+    say(card, "uevent", "DRIVER=amdgpu\nPCI_SLOT_NAME=0000:4" + std::to_string(card) + ":00.0");
+    say(card, "mem_info_vram_total", "1000");
+    say(card, "mem_info_vram_used", "100");
+    say(card, "gpu_busy_percent", "3");
+  }
+  GpuReport look(std::chrono::milliseconds patience) const {
+    std::vector<Device> devices(2);
+    for (int i = 0; i < 2; ++i) {
+      devices[i].type = DeviceType::kGpu;
+      devices[i].pci = "0000:4" + std::to_string(i) + ":00.0";
+      devices[i].total_bytes = 1000;
+    }
+    FactSources sources;
+    sources.sys = folder;
+    sources.proc = folder + "/proc";
+    sources.nvml = "/nonexistent/nvml";
+    sources.patience = patience;
+    return look_at_gpus(devices, sources);
+  }
+};
+
+}  // namespace
+
+TEST_CASE("a card whose files block is not known, and the others are", "[facts]") {
+  const Tree tree;
+  tree.add(0);
+  tree.add(1);
+  GpuReport report = tree.look(std::chrono::seconds(60));
+  CHECK(report.warnings.empty());
+  CHECK(report.of_device[0].free_bytes == 900);
+  std::filesystem::remove(tree.path(0, "gpu_busy_percent"));
+  REQUIRE(::mkfifo(tree.path(0, "gpu_busy_percent").c_str(), 0600) == 0);
+  report = tree.look(std::chrono::seconds(2));
+  CHECK(report.of_device[0].source == "opencl");
+  CHECK(!report.of_device[0].free_bytes);
+  REQUIRE(report.warnings.size() == 1);
+  CHECK(report.warnings[0].find("card0) did not answer within 2 s") != std::string::npos);
+  CHECK(report.of_device[1].free_bytes == 900);
+}
+
+TEST_CASE("what the kernel's files say is judged", "[facts]") {
+  const Tree tree;
+  tree.add(0);
+  tree.add(1);
+  auto free_with = [&](const std::string& name, const std::string& text) {
+    tree.add(0);
+    tree.say(0, name, text);
+    return read_card(tree.folder, "card0")->free_bytes;
+  };
+  CHECK(free_with("gpu_busy_percent", "3") == 900);
+  for (const char* garbage :
+       {"", "-1", "0x10", "1e3", "99999999999999999999999", "100 200", "no"}) {
+    CHECK(!free_with("mem_info_vram_used", garbage));
+    CHECK(!free_with("mem_info_vram_total", garbage));
+  }
+  CHECK(!free_with("mem_info_vram_used", "1001"));
+  std::filesystem::remove(tree.path(0, "mem_info_vram_used"));
+  std::filesystem::create_directory(tree.path(0, "mem_info_vram_used"));  // cannot be read
+  CHECK(!read_card(tree.folder, "card0")->free_bytes);
+  // More than any driver of OpenCL hides: not what this device has.
+  tree.say(1, "mem_info_vram_total", "18446744073709551615");
+  CHECK(!tree.look(std::chrono::seconds(60)).of_device[1].free_bytes);
+  // Gone between the list and the look.
+  CHECK(!read_card(tree.folder, "card7"));
+  CHECK(drm_cards(tree.folder) == std::vector<std::string>{"card0", "card1"});
+  CHECK(drm_cards("/nonexistent").empty());
 }
 
 TEST_CASE("each vendor is told in its own words", "[facts]") {
