@@ -9,7 +9,7 @@ import pytest
 
 from acquiring import FOUR, Lot, hold, nvml_gpu
 from people import lab, make_lab, needs_root, reachable_build, users  # noqa: F401
-from support import GIB, PATIENCE, PYTHON, built, poll
+from support import GIB, MIB, PATIENCE, PYTHON, built, poll
 from support import box, fake_box, pocl  # noqa: F401
 
 pytestmark = built
