@@ -32,6 +32,7 @@ class Acquisition {
   struct Unfit {
     std::uint64_t until = 0;  // not tried before
     std::string why;
+    bool was_known = false, is_hopeless = false;
   };
 
   std::vector<std::size_t> fit() const;
@@ -42,6 +43,12 @@ class Acquisition {
   void find_obstacles();
   Error refusal();
   std::size_t index_of(const PartitionInfo& partition) const;
+  // Whether there are enough of which somebody says what is asked for, or may.
+  bool may_be_fit() const {
+    const auto hopeless = std::count_if(unfit_.begin(), unfit_.end(),
+                                        [](const Unfit& one) { return one.is_hopeless; });
+    return unfit_.size() - static_cast<std::size_t>(hopeless) >= request_.count;
+  }
   bool time_is_up() const {
     return wait_ == nullptr || (give_up_at_ && boot_now() >= *give_up_at_);
   }
@@ -108,10 +115,17 @@ bool Acquisition::give_back_unfit(std::vector<PartitionInfo>& held) {
   const GpuReport report = look_at_gpus(devices);
   bool all_fit = true;
   for (std::size_t i = 0; i < held.size(); ++i) {
-    std::string why = unhealthy(report.of_device[i], request_.health);
+    const GpuFacts& gpu = report.of_device[i];
+    Unfit& one = unfit_[index_of(held[i])];
+    const bool known = is_known(gpu, request_.health);
+    // What was known once will be again; what nobody ever said, nobody will.
+    one.was_known = one.was_known || known;
+    one.is_hopeless = !one.was_known;
+    std::string why = unhealthy(gpu, request_.health);
     if (why.empty()) continue;
-    if (!report.warnings.empty()) why += " (" + report.warnings.front() + ")";
-    unfit_[index_of(held[i])] = {boot_now() + request_.look_again_ns, std::move(why)};
+    if (!known && !report.warnings.empty()) why += " (" + report.warnings.front() + ")";
+    one.until = boot_now() + request_.look_again_ns;
+    one.why = std::move(why);
     all_fit = false;
   }
   if (all_fit) return true;
@@ -187,8 +201,11 @@ Error Acquisition::refusal() {
   }
   if (!forbidden_.empty()) hint += (hint.empty() ? "" : "; ") + forbidden_;
   if (hint.empty()) hint = "others wait in line for them";
-  if (wait_ == nullptr && !request_.wait_hint.empty()) hint += "; " + request_.wait_hint;
-  if (wait_ != nullptr && wait_->timeout_ns) {
+  if (wait_ == nullptr && may_be_fit() && !request_.wait_hint.empty())
+    hint += "; " + request_.wait_hint;
+  if (!may_be_fit()) {
+    hint += "; waiting would not help";
+  } else if (wait_ != nullptr && wait_->timeout_ns) {
     hint = fmt::format("waited {}; {}", format_duration(*wait_->timeout_ns), hint);
   }
   return {ErrorCode::kNoCapacity,
@@ -211,6 +228,7 @@ Result<Acquired> Acquisition::run() {
         acquired.partitions = std::move(*held);
         return acquired;
       }
+      if (held && !may_be_fit()) return tl::unexpected<Error>(refusal());
       if (held) continue;
       const Error& error = held.error();
       // Where others of the candidates are only not fit, what the policy forbids among the rest

@@ -50,7 +50,8 @@ struct Acquired {
 };
 
 // With `wait`, in line for them and until they are fit; not where so many can never be, because
-// there are fewer, or fewer that have as much memory. Errors: as Registry::reserve() (kNoCapacity
+// there are fewer, or fewer that have as much memory, or of which anybody says what is asked for.
+// Errors: as Registry::reserve() (kNoCapacity
 // names who holds what and until when, and what is not fit: `obstacles` has the same), kCancelled.
 Result<Acquired> acquire(Registry& registry, const AcquireRequest& request, const WaitOptions* wait,
                          std::vector<Obstacle>* obstacles = nullptr);

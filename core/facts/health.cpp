@@ -30,6 +30,12 @@ std::vector<std::size_t> of_vendor(const std::vector<GpuFacts>& all, Vendor vend
 
 }  // namespace
 
+bool is_known(const GpuFacts& gpu, const HealthConditions& conditions) {
+  return (gpu.free_bytes || !conditions.min_free_bytes) &&
+         (gpu.power_watts || !conditions.max_power_watts) &&
+         (gpu.utilization_percent || !conditions.max_utilization_percent);
+}
+
 std::string unhealthy(const GpuFacts& gpu, const HealthConditions& conditions) {
   if (conditions.min_free_bytes) {
     if (!gpu.free_bytes) return "nobody says how much of its memory is free";

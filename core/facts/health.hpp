@@ -19,6 +19,9 @@ struct HealthConditions {
   bool any() const { return min_free_bytes || max_power_watts || max_utilization_percent; }
 };
 
+// Whether what is asked for is known.
+bool is_known(const GpuFacts& gpu, const HealthConditions& conditions);
+
 // Why the GPU does not meet the conditions, in some words ("uses 120 W, more than 80 W"); empty if
 // it does. What is asked for and not known is not met.
 std::string unhealthy(const GpuFacts& gpu, const HealthConditions& conditions);

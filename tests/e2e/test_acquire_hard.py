@@ -90,9 +90,16 @@ def test_what_the_policy_forbids_does_not_end_the_wait_for_the_rest(lot, tmp_pat
     assert waiter.returncode == 1 and "policy:" in errors
 
 
-def test_who_waits_for_a_value_that_nobody_knows_is_told_so(lot):
-    lot.box.env["CHRONOS_TEST_NVML"] = "/nonexistent/libnvidia-ml.so.1"
+def test_a_value_that_nobody_knows_is_not_waited_for(lot):
+    lot.say("fail nvmlDeviceGetPowerUsage 3", *(nvml_gpu(index) for index in range(4)))
+    refused = lot.acquire("--max-power", "80W", "--wait", "--", "true", status=3)
+    line, = refused.stderr.splitlines()
+    assert line.count("nobody says what power it draws") == 4 and "waiting would not help" in line
+    # Of enough devices it is known; and what was known once may be again.
+    lot.say(*(nvml_gpu(index, power=120000) for index in range(4)))
     waiter = lot.start("--max-power", "80W", "--wait", "--look-every", "50ms", "--", "true")
+    assert "draws 120 W" in waiter.stderr.readline()
+    lot.say("fail nvmlInit_v2 9")
     assert "nobody says what power it draws" in waiter.stderr.readline()
     waiter.send_signal(signal.SIGINT)
     _, errors = waiter.communicate(timeout=PATIENCE)
@@ -104,7 +111,8 @@ def test_who_waits_for_a_value_that_nobody_knows_is_told_so(lot):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_signals_reach_the_program(lot, number):
-    process = lot.start("--gpus", 2, "--", "sh", "-c", "echo $$; exec sleep 600")
+    process = lot.start("--gpus", 2, "--", "sh", "-c", "echo $$; exec sleep 600",
+                        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL))  # under nohup, too
     child = int(process.stdout.readline())
     process.send_signal(number)
     assert process.wait(timeout=PATIENCE) == 128 + number

@@ -99,7 +99,8 @@ TEST_CASE("what makes no sense is not known", "[facts]") {
   CHECK(with("pci", "../../etc").pci.empty());
   CHECK(with("uuid", 7).uuid.empty());
   CHECK(!with("processes", "none").processes);
-  const GpuFacts odd = with("processes", {1, {{"pid", -4}}, {{"pid", 7}}, {{"pid", 1ull << 40}}});
+  const GpuFacts odd =
+      with("processes", {1, {{"pid", -4}}, {{"pid", 7u}}, {{"pid", std::uint64_t{1} << 40}}});
   REQUIRE(odd.processes->size() == 1);
   CHECK(!odd.processes->front().used_bytes);
   CHECK(!odd.all_processes);

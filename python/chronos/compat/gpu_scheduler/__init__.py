@@ -59,12 +59,14 @@ class GPUScheduler:
         specific_gpus: numbers of the GPUs to choose from; None for all.
         timeout: was for locks in files; has no effect.
         num_gpus: how many.
-        debug_mode: holds GPUs that nobody holds, whatever they do, without waiting.
+        debug_mode: holds GPUs that nobody holds, whatever they do, without waiting. On a machine
+            without any GPU: any device of OpenCL.
 
     Entering raises:
 
-    - TimeoutError: there were not so many in that time, or there are not so many at all; says who
-      holds what until when. In debug mode this is a RuntimeError.
+    - TimeoutError: there were not so many in that time, or at once: there are not so many at all, or
+      nobody says of them what the thresholds are about. Says who holds what until when. In debug
+      mode this is a RuntimeError.
     - ChronosError: anything else; InvalidRequest and TypeError for wrong arguments.
 
     Example::
@@ -101,7 +103,7 @@ class GPUScheduler:
         if self._held is not None:
             raise InvalidRequest("this GPUScheduler holds GPUs already", "make another one")
         import_torch()
-        numbers = candidates(self.specific_gpus)
+        numbers = candidates(self.specific_gpus, self.debug_mode)
         held = self._acquired(list(numbers))
         held.__enter__()
         self._held = held

@@ -38,9 +38,12 @@ def import_torch() -> None:
         importlib.import_module("torch")
 
 
-def _numbers() -> Dict[int, int]:
-    """GPUs' numbers here, by Chronos's."""
-    ours = [device.device for device in Partitioner().stats() if device.type == "GPU"]
+def _numbers(without_gpus: bool = False) -> Dict[int, int]:
+    """GPUs' numbers here, by Chronos's. `without_gpus`: where there are none, any device's."""
+    devices = Partitioner().stats()
+    ours = [device.device for device in devices if device.type == "GPU"]
+    if without_gpus and not ours:
+        return {device.device: device.device for device in devices}
     theirs = torch_numbers()
     if not theirs:  # no PyTorch, or one that tells neither UUIDs nor PCI addresses
         return {number: number for number in ours}
@@ -51,13 +54,15 @@ def _is_banned(number: int, name: Optional[str]) -> bool:
     return number in BANNED_GPUS or any(banned in (name or "") for banned in BANNED_GPU_NAMES)
 
 
-def candidates(specific: Optional[Iterable[int]] = None) -> Dict[int, int]:
+def candidates(
+    specific: Optional[Iterable[int]] = None, without_gpus: bool = False
+) -> Dict[int, int]:
     """The numbers of GPUs that may be used, by Chronos's."""
     names = {device.device: device.name for device in Partitioner().stats()}
     wanted = None if specific is None else set(specific)
     return {
         device: number
-        for device, number in _numbers().items()
+        for device, number in _numbers(without_gpus).items()
         if (wanted is None or number in wanted) and not _is_banned(number, names.get(device))
     }
 
