@@ -124,8 +124,8 @@ def test_signals_reach_the_program(lot, number):
     (("sh", "-c", "exit 7"), 7), (("sh", "-c", "kill -9 $$"), 137), (("/",), 126),
     (("/no/such/program",), 127)])
 def test_the_status(lot, command, status):
-    lot.acquire("--", *command, status=status)
-    assert lot.held() == []
+    lot.acquire("--gpus", 2, "--", *command, status=status)
+    assert lot.box.files("grant") == [] == lot.box.files("ledger")
 
 
 def test_its_program_does_not_outlive_it(lot):

@@ -6,6 +6,7 @@ has no GPU.
 
 import json
 import os
+import subprocess
 
 import pytest
 
@@ -50,6 +51,81 @@ def test_facts_of_nvml(lot):
     assert (holder["pid"], holder["used_bytes"], holder["partition_id"]) == (pid, 3 * GIB, None)
     text = lot.box.chronos("stats", "--processes").stdout
     assert f"  PID {pid} (" in text and "3 GiB, in no partition" in text
+
+
+def test_lists_of_processes_that_are_not_whole(lot):
+    pid = os.getpid()
+    one = nvml_gpu(0, more=f"process {pid} {GIB}\n")
+
+    def seen(*troubles):
+        lot.say(*(f"fail nvmlDeviceGet{kind}RunningProcesses_v3 {code}" for kind, code in troubles), one,
+                nvml_gpu(1), nvml_gpu(2), nvml_gpu(3))
+        found = facts(lot.box)["facts"]
+        return found["processes"] and len(found["processes"]), found["all_processes"]
+
+    assert seen(("Graphics", 3)) == (1, True)  # not supported: it cannot draw
+    assert seen(("Graphics", 4)) == (1, False)  # no permission
+    assert seen(("Compute", 3)) == ([], False)
+    assert seen(("Compute", 4), ("Graphics", 4)) == (None, False)
+
+
+def test_parts_of_a_divided_gpu(fake_box, tmp_path):
+    """NVIDIA's MIG: they have the address of the whole, and little of its memory."""
+    uuids = ["8932f937d72c4106c12f20bd9faed9f6", "11111111d72c4106c12f20bd9faed9f6"]
+    lot = Lot(fake_box(platform={"name": "NVIDIA CUDA"}, devices=[
+        {"name": "Fake GPU", "uuid": uuid, "pci": "0000:65:00.0", "memory_bytes": 8 * GIB}
+        for uuid in uuids]), tmp_path)
+    lot.say(nvml_gpu(0, more="mig 1\n"))
+    for index in range(2):
+        found = facts(lot.box, index)["facts"]
+        assert (found["source"], found["total_bytes"], found["free_bytes"]) == ("opencl", 8 * GIB, None)
+    assert "nobody says" in lot.acquire("--min-free", "1GiB", "--", "true", status=3).stderr
+    out = lot.acquire("--only", "1", "--", "env").stdout
+    assert "CUDA_VISIBLE_DEVICES=MIG-" in out
+    # Not divided: a spelling of its own is no reason to doubt the address.
+    lot.say(nvml_gpu(0, free=4 * GIB))
+    assert facts(lot.box, 0)["facts"]["free_bytes"] == 4 * GIB
+
+
+@pytest.mark.parametrize("trouble", [
+    "fail nvmlDeviceGetHandleByIndex_v2 15", "fail nvmlDeviceGetMemoryInfo 15",
+    "fail nvmlDeviceGetMemoryInfo 4", "fail nvmlDeviceGetCount_v2 999", "crash nvmlDeviceGetMemoryInfo"])
+def test_a_gpu_that_is_lost_is_not_free(lot, trouble):
+    lot.say(trouble, *(nvml_gpu(index) for index in range(4)))
+    assert facts(lot.box)["facts"]["free_bytes"] is None
+    refused = lot.acquire("--min-free", "1GiB", "--wait", "1h", "--", "true", status=3).stderr
+    assert refused.count("nobody says how much of its memory is free") == 4
+
+
+def test_names_and_numbers_that_make_no_sense(lot):
+    for index, memory in enumerate((f"{24 * GIB} {1 << 63} 0", "0 0 0", f"{24 * GIB} 1 {25 * GIB}",
+                                    f"{1 << 62} {1 << 62} 0")):
+        lot.say(*(nvml_gpu(other) for other in range(index)),
+                nvml_gpu(index).replace("Stand-in", "\x1b[31m'\"").split("memory", 1)[0]
+                + f"memory {memory}\npower 4294967295\nutilization 4000000000\n",
+                *(nvml_gpu(other) for other in range(index + 1, 4)))
+        found = facts(lot.box, index)["facts"]
+        assert (found["total_bytes"], found["used_bytes"], found["free_bytes"], found["power_watts"],
+                found["utilization_percent"]) == (24 * GIB, None, None, None, None)
+        assert "nobody says" in lot.acquire("--only", index, "--min-free", "1GiB", "--", "true",
+                                            status=3).stderr
+        assert "\x1b" not in lot.box.chronos("stats", "--processes").stdout
+
+
+@needs_root
+def test_another_pid_namespace_hides_processes(lot, tmp_path):
+    lot.box.env["CHRONOS_TEST_PROC"] = "/proc"
+    write(tmp_path / "sys/class/drm/card0/device/uevent",
+          "DRIVER=amdgpu\nPCI_SLOT_NAME=0000:65:00.0\n")
+    lot.say(nvml_gpu(1))
+    command = ["unshare", "--pid", "--fork", "--mount-proc", str(lot.box.command), "stats", "--processes",
+               "--json"]
+    done = subprocess.run(command, env=lot.box.env, text=True, capture_output=True, timeout=60,
+                          check=False)
+    if done.returncode != 0 and "unshare" in done.stderr:
+        pytest.skip("no pid namespaces here")
+    devices = json.loads(done.stdout)["devices"]
+    assert [one["facts"]["all_processes"] for one in devices[:2]] == [False, False]
 
 
 def test_holders_in_partitions_and_out_of_them(lot):

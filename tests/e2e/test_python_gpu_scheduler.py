@@ -15,7 +15,7 @@ from gpu_trees import GPUS, UUIDS, Trees
 from inside import PACKAGE, inside, variables
 from scheduler_blocks import BLOCKS
 from support import GIB, ROOT, built
-from support import fake_box  # noqa: F401
+from support import fake_box, pocl  # noqa: F401
 
 pytestmark = built
 STANDIN = ROOT / "tests" / "e2e" / "standin" / "gpus"
@@ -175,6 +175,34 @@ for arguments in (dict(num_gpus=0), dict(memory_free_threshold_gb=float("nan")),
     assert lines[1:5] == ["True", "True True", "4 True", "[]"]
     assert lines[5].split() == ["InvalidRequest", "InvalidRequest", "TypeError", "TypeError",
                                 "InvalidRequest"]
+
+
+def test_without_gpus_debug_mode_takes_what_there_is(pocl):
+    """For development on a machine that has none."""
+    lines, _ = scheduled(pocl, """
+from gpu_scheduler import GPUScheduler, get_total_num_gpus, get_gpu_info
+with GPUScheduler(debug_mode=True) as gpu_ids:
+    print(gpu_ids)
+print(get_total_num_gpus(), get_gpu_info())
+try:
+    GPUScheduler().__enter__()
+except TimeoutError as error:
+    print(error)
+""", torch=False)
+    assert lines == ["[0]", "0 []", "Couldn't acquire GPUs: there are none that may be used"]
+
+
+def test_it_does_not_wait_for_what_nobody_says(four):
+    """The vendor's library is missing: nothing starts, and nothing hangs."""
+    four.env["CHRONOS_TEST_SYS"] = "/nonexistent"
+    lines, _ = scheduled(four, """
+from gpu_scheduler import GPUScheduler
+try:
+    GPUScheduler().__enter__()
+except TimeoutError as error:
+    print(error)
+""")
+    assert lines[0].count("nobody says how much of its memory is free") == 4
 
 
 def test_install_and_path(four):

@@ -345,3 +345,48 @@ def test_growth_does_not_overtake_those_in_line(box):
     waiter.process.kill()
     waiter.process.wait()
     box.chronos("resize", "mine", "20%")
+
+
+# --- chronos run --wait ------------------------------------------------------------------------
+
+def run_in_line(box, *arguments, memory="50%", **options):
+    command = [str(box.command), "run", "--device", "0", "--memory", memory, "--duration", "1h",
+               *arguments]
+    process = subprocess.Popen(command, text=True, env=box.env, stdin=subprocess.DEVNULL,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
+    box.children.append(process)
+    return process
+
+
+def test_run_waits_in_line(box):
+    box.create("100%", "all")
+    waiters = [run_in_line(box, "--name", "r", "--wait", "--", "printenv", "CHRONOS_PARTITION"),
+               run_in_line(box, "--wait", "1h", "echo", "there")]
+    for waiter in waiters:
+        assert waiter.stderr.readline().startswith("Waiting for 12 GiB on device 0 (0 B available)")
+    assert len(tickets(box)) == 2
+    box.chronos("release", "all")
+    out, errors = waiters[0].communicate(timeout=PATIENCE)
+    assert waiters[0].returncode == 0 and out.startswith("r@"), errors
+    assert waiters[1].communicate(timeout=PATIENCE)[0] == "there\n"
+    assert box.partitions() == {} and tickets(box) == []
+
+
+def test_run_gives_up(box):
+    box.create("100%", "all")
+    refused = run_in_line(box, "--wait", "100ms", "--", "true")
+    _, errors = refused.communicate(timeout=PATIENCE)
+    assert refused.returncode == 125
+    assert "Not enough available memory on device 0 (asked 12 GiB; waited 100ms" in errors
+    waiter = run_in_line(box, "--wait", "--", "true")
+    waiter.stderr.readline()
+    waiter.send_signal(signal.SIGTERM)
+    assert waiter.wait(timeout=PATIENCE) == -signal.SIGTERM
+    assert tickets(box) == [] and list(box.partitions()) == ["all"]
+    for arguments, words in (((*"--wait soon -- true".split(),), "soon"),
+                             (("--wait=", "--", "true"), "--wait")):
+        process = run_in_line(box, *arguments)
+        assert words in process.communicate(timeout=PATIENCE)[1]
+        assert process.returncode == 125
+    alone = box.chronos("run", "--partition", "all", "--wait", "--", "true", status=125)
+    assert "--wait" in alone.stderr
