@@ -140,7 +140,7 @@ Result<Plan> parse(const AcquireArguments& given) {
   plan.request.duration_ns = *duration;
   Result<std::uint64_t> every = parse_duration(given.look_every);
   if (!every) return pass_on(every);
-  plan.request.look_again_ns = *every;
+  plan.request.look_again_ns = std::max<std::uint64_t>(*every, 1'000'000);
   if (!given.name.empty()) {
     Result<void> checked = check_name(given.name);
     if (!checked) return pass_on(checked);
@@ -236,6 +236,10 @@ Result<int> run_with(const AcquireArguments& given, RunArguments& run, bool json
   if (!inventory) return pass_on(inventory);
   Result<std::vector<Device>> devices = candidates(*inventory, given);
   if (!devices) return pass_on(devices);
+  if (devices->empty() && given.only.empty() && given.ban.empty()) {
+    return fail(ErrorCode::kNoCapacity, "there is no GPU here",
+                "`chronos stats` lists the devices there are; --only takes others, too");
+  }
   plan->request.candidates = std::move(*devices);
   Result<Acquired> acquired = acquire_devices(*registry, *plan);
   if (!acquired) return pass_on(acquired);

@@ -107,26 +107,28 @@ Result<std::vector<PartitionInfo>> Acquisition::hold(const std::vector<std::size
 }
 
 // Whether all that is held is fit; else what is not, and with it the rest, is given back: whoever
-// held on to a part while waiting for more could wait for somebody who does the same.
+// held on to a part while waiting for more could wait for somebody who does the same. Of the others
+// it is only noted that nobody says of them what is asked for, so that a source which hangs is not
+// asked for each of them.
 bool Acquisition::give_back_unfit(std::vector<PartitionInfo>& held) {
   if (!request_.health.any()) return true;
-  std::vector<Device> devices;
-  for (const PartitionInfo& one : held) devices.push_back(request_.candidates[index_of(one)]);
-  const GpuReport report = look_at_gpus(devices);
+  std::vector<bool> is_held(unfit_.size());
+  for (const PartitionInfo& one : held) is_held[index_of(one)] = true;
+  const GpuReport report = look_at_gpus(request_.candidates);
   bool all_fit = true;
-  for (std::size_t i = 0; i < held.size(); ++i) {
+  for (std::size_t i = 0; i < unfit_.size(); ++i) {
     const GpuFacts& gpu = report.of_device[i];
-    Unfit& one = unfit_[index_of(held[i])];
     const bool known = is_known(gpu, request_.health);
     // What was known once will be again; what nobody ever said, nobody will.
-    one.was_known = one.was_known || known;
-    one.is_hopeless = !one.was_known;
+    unfit_[i].was_known = unfit_[i].was_known || known;
+    unfit_[i].is_hopeless = !unfit_[i].was_known;
+    if (!is_held[i] && !unfit_[i].is_hopeless) continue;
     std::string why = unhealthy(gpu, request_.health);
     if (why.empty()) continue;
     if (!known && !report.warnings.empty()) why += " (" + report.warnings.front() + ")";
-    one.until = boot_now() + request_.look_again_ns;
-    one.why = std::move(why);
-    all_fit = false;
+    unfit_[i].until = boot_now() + request_.look_again_ns;
+    unfit_[i].why = std::move(why);
+    all_fit = all_fit && !is_held[i];
   }
   if (all_fit) return true;
   for (const PartitionInfo& one : held) (void)registry_.release(one.handle());

@@ -12,8 +12,8 @@ import pytest
 
 from acquiring import FOUR, Lot, hold, nvml_gpu
 from people import lab, make_lab, needs_root, reachable_build, users  # noqa: F401
-from support import GIB, PATIENCE, PYTHON, ROOT, built, by_level, poll
-from support import box, fake_box  # noqa: F401
+from support import FULL, GIB, PATIENCE, PYTHON, ROOT, built, by_level, poll
+from support import box, fake_box, pocl  # noqa: F401
 
 pytestmark = built
 
@@ -43,6 +43,23 @@ def test_what_can_never_be_free_is_not_waited_for(lot):
     assert lot.acquire("--gpus", 2, "--min-free", "24GiB", "--wait", "--", "true").stderr == ""
     refused = lot.acquire("--gpus", 5, "--wait", "--", "true", status=3)
     assert "5 asked for, of 4" in refused.stderr
+
+
+def test_a_machine_without_gpus(pocl):
+    refused = pocl.chronos("acquire", "--wait", "--", "true", status=3)
+    assert refused.stderr.startswith("there is no GPU here (`chronos stats` lists")
+    assert pocl.chronos("acquire", "--only", 0, "--", "true").stderr == ""
+    refused = pocl.chronos("acquire", "--only", 0, "--max-power", "9kW", "--", "true", status=2)
+    assert "9kW" in refused.stderr
+
+
+@pytest.mark.skipif(not FULL, reason="a source that hangs costs its ten seconds")
+def test_a_library_that_hangs_is_asked_once(lot):
+    lot.say("hang nvmlDeviceGetMemoryInfo", *(nvml_gpu(index) for index in range(4)))
+    start = time.monotonic()
+    refused = lot.acquire("--min-free", "1GiB", "--wait", "--", "true", status=3).stderr
+    assert time.monotonic() - start < 19
+    assert refused.count("nobody says how much of its memory is free") == 4
 
 
 # --- waiting -----------------------------------------------------------------------------------
