@@ -118,9 +118,9 @@ def test_a_value_that_nobody_knows_is_not_waited_for(lot):
     assert "draws 120 W" in waiter.stderr.readline()
     lot.say("fail nvmlInit_v2 9")
     assert "nobody says what power it draws" in waiter.stderr.readline()
-    waiter.send_signal(signal.SIGINT)
+    waiter.send_signal(signal.SIGTERM)
     _, errors = waiter.communicate(timeout=PATIENCE)
-    assert (waiter.returncode, errors) == (-signal.SIGINT, "")
+    assert (waiter.returncode, errors) == (-signal.SIGTERM, "")
     assert lot.held() == []
 
 
