@@ -2,6 +2,7 @@
 files. docs/security.md lists each with its outcome."""
 
 import json
+import os
 import struct
 
 import pytest
@@ -203,6 +204,26 @@ def test_scribbled_slots_count_for_no_more_than_the_limit(lab):
     assert lab.chronos("release", "p1").returncode == 0
     assert float(lab.bob("available", 0).stdout) >= 91.66
     assert bobs(f"make({MIB})") == 0
+
+
+def test_a_slot_in_another_users_process_is_nobodys(lab):
+    """Else what she has would never drain: bob cannot see what root's process maps."""
+    lab.alice("create", 0, "1GiB", "1h", "--name", "p1")
+    session = lab.alice.session()
+    assert session(f"make({GIB})") == 0
+    ledger, = lab.state.glob(f"chronos.{lab.alice.uid}.*.ledger")
+    grant, = lab.state.glob(f"chronos.{lab.alice.uid}.*.grant")
+    owner, = struct.unpack_from("<Q", ledger.read_bytes(), 4096)
+    shift, = (bit for bit in range(33) if owner >> bit & 0xFFFFFFFF == session.pid)
+    with open("/proc/self/stat", encoding="ascii") as stat:
+        start = int(stat.read().rpartition(")")[2].split()[19])
+    scribble(lab.alice, ledger, 4096, owner ^ (session.pid ^ os.getpid()) << shift)
+    scribble(lab.alice, ledger, 4096 + 16, start)
+    session.kill()
+    assert lab.bob("available", 0).stdout == "95.83\n"
+    ended = words_at(grant.read_bytes(), GIB) + 16  # limit, deadline, ended
+    scribble(lab.alice, grant, ended, 1)
+    assert lab.bob("available", 0).stdout == "100.00\n"
 
 
 def test_files_that_shrink_while_others_list(lab):
