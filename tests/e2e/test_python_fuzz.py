@@ -127,7 +127,8 @@ threading.excepthook = lambda caught: None  # of callbacks that cannot be called
 notice = keep.on_expiring(print, before=1)
 objects = {"Partitioner": machine, "Partition": keep, "PartitionInfo": keep.info(),
            "Acquisition": chronos.Acquisition([], {}),
-           "GpuFacts": chronos.GpuFacts._make([None] * 14), "DeviceStats": machine.stats()[0], "Usage": keep.usage(), "ExpiryNotice": notice}
+           "GpuFacts": chronos.GpuFacts._make([None] * 14), "DeviceStats": machine.stats()[0],
+           "Obstacle": chronos.Obstacle(0, "", None), "Usage": keep.usage(), "ExpiryNotice": notice}
 calls = {}
 for name in chronos.__all__:
     value = getattr(chronos, name)
