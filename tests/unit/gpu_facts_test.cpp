@@ -184,6 +184,10 @@ TEST_CASE("what the kernel's files say is judged", "[facts]") {
   std::filesystem::remove(tree.path(0, "mem_info_vram_used"));
   std::filesystem::create_directory(tree.path(0, "mem_info_vram_used"));  // cannot be read
   CHECK(!read_card(tree.folder, "card0")->free_bytes);
+  std::filesystem::remove(tree.path(0, "mem_info_vram_used"));
+  std::filesystem::create_symlink("/proc/self/mem", tree.path(0, "mem_info_vram_used"));  // EIO
+  CHECK(!read_card(tree.folder, "card0")->free_bytes);
+  std::filesystem::remove(tree.path(0, "mem_info_vram_used"));
   // More than any driver of OpenCL hides: not what this device has.
   tree.say(1, "mem_info_vram_total", "18446744073709551615");
   CHECK(!tree.look(std::chrono::seconds(60)).of_device[1].free_bytes);
