@@ -253,6 +253,28 @@ def test_a_storm(lot, tmp_path):
     assert lot.box.files("ticket") == [] or lot.acquire("--gpus", 4, "--", "true").returncode == 0
 
 
+@needs_root
+def test_two_users_at_once(make_lab):
+    """Of all who want the same two, one at a time has both."""
+    lab = make_lab(devices=FOUR)
+    turns = lab.folder / "turns"
+    turns.mkdir()
+    turns.chmod(0o777)
+    alone = f"mkdir {turns}/taken && sleep 0.02 && echo $0 && rmdir {turns}/taken"
+    waiting = []
+    for number in range(10):
+        person = lab.alice if number % 2 else lab.bob
+        command = [str(lab.command), "acquire", "--gpus", "2", "--only", "0,1", "--wait", "5m", "--",
+                   "sh", "-c", alone, person.name]
+        waiting.append((person, subprocess.Popen(command, text=True, env=person.env,
+                                                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                                 stderr=subprocess.DEVNULL, **person.identity)))
+        lab.children.append(waiting[-1][1])
+    for person, process in waiting:
+        out, _ = process.communicate(timeout=5 * PATIENCE)
+        assert (process.returncode, out) == (0, f"{person.name}\n")
+
+
 # --- two users in Python -----------------------------------------------------------------------
 
 HOLD = """
