@@ -241,7 +241,11 @@ int chronos_acquire_json(ChronosPartitionerHandle handle, const char* devices, i
     Json json_out = partitions_answer(acquired->partitions);
     json_out["environment"] = Json::object();
     auto variables = variables_for(registry, *acquired);
-    if (!variables) return give_up(variables);
+    if (!variables) {
+      // Nobody would know what to give back.
+      for (const PartitionInfo& one : acquired->partitions) (void)registry.release(one.handle());
+      return give_up(variables);
+    }
     for (const auto& [variable, value] : *variables) json_out["environment"][variable] = value;
     return json_out;
   });
