@@ -23,10 +23,12 @@ Result<std::string> sealed_library(const std::string& shim, const std::string& v
   if (!ours) return pass_on(ours);
   auto file = read_file(shim.c_str(), kMostLibrary);
   if (!file) return pass_on(file);
-  if (!*file) return fail(ErrorCode::kNotFound, quoted(shim) + " is missing", "install Chronos again");
+  if (!*file)
+    return fail(ErrorCode::kNotFound, quoted(shim) + " is missing", "install Chronos again");
   auto sealed = seal((*file)->bytes, version);
   if (!sealed) {
-    return fail(sealed.error().code, fmt::format("{} cannot be used: {}", quoted(shim), sealed.error().message),
+    return fail(sealed.error().code,
+                fmt::format("{} cannot be used: {}", quoted(shim), sealed.error().message),
                 sealed.error().hint);
   }
   return sealed;
@@ -68,7 +70,8 @@ Result<void> try_library(const std::string& bytes, const std::string& preload_te
   auto rehearsed = try_by_file(with_entry(preload_text, kStage), kStage);
   if (!rehearsed) return pass_on(rehearsed);
   if (!*rehearsed) {
-    remarks.push_back("no mount namespace can be made here: set-uid programs were not tried beforehand");
+    remarks.push_back(
+        "no mount namespace can be made here: set-uid programs were not tried beforehand");
   }
   return {};
 }
@@ -93,8 +96,10 @@ Result<FileText> preload_file() {
   if (!text) return pass_on(text);
   if (!*text) return FileText{};
   if (((*text)->mode & 0444U) != 0444U) {
-    return fail(ErrorCode::kSystem, fmt::format("{} is not readable by all, so that programs would ignore it", kPreloadFile),
-                fmt::format("chmod a+r {}", kPreloadFile));
+    return fail(
+        ErrorCode::kSystem,
+        fmt::format("{} is not readable by all, so that programs would ignore it", kPreloadFile),
+        fmt::format("chmod a+r {}", kPreloadFile));
   }
   return **text;
 }
@@ -128,7 +133,8 @@ Result<void> change(const Before& before, const FileText& preload, const std::st
     auto kept = keep_record(before.preload);
     if (!kept) return kept;
   }
-  auto installed = replace_file(kLibrary, (std::string(kLibrary) + ".new").c_str(), {bytes, 0644, 0, 0});
+  auto installed =
+      replace_file(kLibrary, (std::string(kLibrary) + ".new").c_str(), {bytes, 0644, 0, 0});
   if (!installed) return installed;
   if (!was_named) {
     FileText next = preload;

@@ -14,10 +14,10 @@ namespace chronos::cli {
 // LD_PRELOAD. Errors: kDamaged, with what went wrong.
 Result<void> try_by_variable(const std::string& library);
 
-// The same as the machine is to be: in a mount namespace in which `text` is /etc/ld.so.preload, also
-// for a user that is nobody and a program that is set-uid (AT_SECURE). `mapped`: the file that must
-// then be in them. The machine itself sees nothing of it. True if it could be tried here; false
-// where the kernel allows no such namespace. Errors: kDamaged.
+// The same as the machine is to be: in a mount namespace in which `text` is /etc/ld.so.preload,
+// also for a user that is nobody and a program that is set-uid (AT_SECURE). `mapped`: the file that
+// must then be in them. The machine itself sees nothing of it. True if it could be tried here;
+// false where the kernel allows no such namespace. Errors: kDamaged.
 Result<bool> try_by_file(const std::string& text, const std::string& mapped);
 
 // The same on the machine as it is.

@@ -69,7 +69,8 @@ tl::unexpected<Error> cannot(std::string_view what, std::string_view path) {
 }
 
 Result<std::optional<FileText>> read_file(const char* path, std::size_t limit) {
-  UniqueFd fd(retry_eintr([&] { return ::open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC); }));
+  UniqueFd fd(
+      retry_eintr([&] { return ::open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC); }));
   if (!fd && errno == ENOENT) return std::nullopt;
   if (!fd && errno == ELOOP) {
     return fail(ErrorCode::kSystem, fmt::format("{} is a link", path),
@@ -149,13 +150,15 @@ Result<EnforceLock> EnforceLock::acquire() {
       continue;
     }
     // The holder before us may have taken the file away.
-    struct stat held {}, there {};
+    struct stat held {
+    }, there{};
     if (::fstat(fd.get(), &held) == 0 && ::lstat(kLock, &there) == 0 &&
         held.st_ino == there.st_ino && held.st_dev == there.st_dev) {
       return EnforceLock(std::move(fd));
     }
   }
-  return fail(ErrorCode::kBusy, "another `chronos enforce` is at work", "try again when it is done");
+  return fail(ErrorCode::kBusy, "another `chronos enforce` is at work",
+              "try again when it is done");
 }
 
 void EnforceLock::remove() const {

@@ -34,8 +34,7 @@ bool is_loaded_here() {
 bool a_loader_reads_layers() {
   for (const char* path :
        {"/usr/lib/x86_64-linux-gnu/libOpenCL.so.1", "/usr/lib/aarch64-linux-gnu/libOpenCL.so.1",
-        "/usr/lib64/libOpenCL.so.1", "/usr/lib/libOpenCL.so.1",
-        "/usr/local/lib/libOpenCL.so.1"}) {
+        "/usr/lib64/libOpenCL.so.1", "/usr/lib/libOpenCL.so.1", "/usr/local/lib/libOpenCL.so.1"}) {
     std::string bytes;
     if (read_small_file(path, bytes, kMostLibrary) && bytes.find(kLayerFolder) != bytes.npos) {
       return true;
@@ -46,8 +45,8 @@ bool a_loader_reads_layers() {
 
 // Programs of another kind than this library's cannot load it, and ld.so says so each time.
 void note_other_programs(Standing& standing) {
-  for (const char* path : {"/lib/ld-linux.so.2", "/lib/ld-linux-armhf.so.3",
-                           "/libx32/ld-linux-x32.so.2"}) {
+  for (const char* path :
+       {"/lib/ld-linux.so.2", "/lib/ld-linux-armhf.so.3", "/libx32/ld-linux-x32.so.2"}) {
     if (::access(path, F_OK) != 0) continue;
     standing.notes.push_back(
         fmt::format("this machine can run programs of another architecture ({}): they are not "
@@ -94,16 +93,17 @@ void judge(Standing& standing, std::string_view version) {
     standing.state = problems.empty() ? State::kOff : State::kBroken;
     if (!standing.has_library && !standing.has_layer_file) return;
     standing.state = State::kPartly;
-    problems.push_back(fmt::format("{} does not name the library: what is left of it reaches few "
-                                   "programs or none",
-                                   kPreloadFile));
+    problems.push_back(
+        fmt::format("{} does not name the library: what is left of it reaches few "
+                    "programs or none",
+                    kPreloadFile));
     return;
   }
   standing.state = problems.empty() ? State::kOn : State::kBroken;
   if (!standing.has_library) {
     standing.state = State::kBroken;
-    problems.push_back(fmt::format("{} is missing: programs start without it, and ld.so says so",
-                                   kLibrary));
+    problems.push_back(
+        fmt::format("{} is missing: programs start without it, and ld.so says so", kLibrary));
     return;
   }
   if (!standing.is_whole) {
@@ -113,9 +113,8 @@ void judge(Standing& standing, std::string_view version) {
   }
   if (!standing.reached_this) {
     standing.state = State::kBroken;
-    problems.push_back(
-        fmt::format("{} names the library, and yet this very program started without it",
-                    kPreloadFile));
+    problems.push_back(fmt::format(
+        "{} names the library, and yet this very program started without it", kPreloadFile));
     return;
   }
   auto is_partly = [&](std::string why) {
@@ -123,8 +122,8 @@ void judge(Standing& standing, std::string_view version) {
     problems.push_back(std::move(why));
   };
   if (standing.library_version != version) {
-    is_partly(fmt::format("the library is of version {}, this is {}", standing.library_version,
-                          version));
+    is_partly(
+        fmt::format("the library is of version {}, this is {}", standing.library_version, version));
   }
   if (!standing.has_layer_file) is_partly(fmt::format("{} is missing", kLayerFile));
 }

@@ -19,14 +19,14 @@ const char* to_string(State state);  // "off", "on", "partly", "broken"
 
 struct Standing {
   State state = State::kOff;
-  bool is_named = false;    // in /etc/ld.so.preload
+  bool is_named = false;  // in /etc/ld.so.preload
   bool has_library = false, is_whole = false;
   std::string library_version;  // empty: it does not say
   bool has_layer_file = false;
-  bool loader_reads_layers = false;  // an installed ICD loader looks into the layer folder
-  bool reached_this = false;         // the process that asks has the library in it
-  std::vector<std::string> problems; // why it is not kOn, one line each
-  std::vector<std::string> notes;    // what an administrator should know all the same
+  bool loader_reads_layers = false;   // an installed ICD loader looks into the layer folder
+  bool reached_this = false;          // the process that asks has the library in it
+  std::vector<std::string> problems;  // why it is not kOn, one line each
+  std::vector<std::string> notes;     // what an administrator should know all the same
 };
 
 // `version`: that of the caller.

@@ -7,8 +7,8 @@
 
 namespace chronos::shim {
 
-// OpenCL is about to be used in this process, or may be. Puts us into OPENCL_LAYERS, unless that has
-// been done. Any thread.
+// OpenCL is about to be used in this process, or may be. Puts us into OPENCL_LAYERS, unless that
+// has been done. Any thread.
 void opencl_may_start();
 
 }  // namespace chronos::shim

@@ -1,6 +1,6 @@
-// The preload door: to be preloaded is enough. By LD_PRELOAD we announce ourselves as a layer when we
-// are loaded, for children that lose that variable and keep the other. By /etc/ld.so.preload we are
-// in every program of the machine, and change the environment of none that does not use OpenCL.
+// The preload door: to be preloaded is enough. By LD_PRELOAD we announce ourselves as a layer when
+// we are loaded, for children that lose that variable and keep the other. By /etc/ld.so.preload we
+// are in every program of the machine, and change the environment of none that does not use OpenCL.
 #include <link.h>
 
 #include <cstring>
