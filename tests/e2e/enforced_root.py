@@ -52,14 +52,12 @@ class Root:
         children = Path(f"/proc/{self.keeper.pid}/task/{self.keeper.pid}/children")
         self.pid = int(children.read_text(encoding="utf-8").split()[0])
 
-    def command(self, *command, user=None, forks=True):
-        """`forks`: may be a child of what is started here, in the root's pid namespace."""
+    def command(self, *command, user=None):
         root = f"/proc/{self.pid}/root{self.folder}/root"
-        enter = ["nsenter", f"--target={self.pid}", "--mount", "--pid", f"--root={root}", "--wd=/"]
-        if not forks:
-            enter.remove("--pid")
+        enter = ["nsenter", f"--target={self.pid}", "--mount", "--pid", f"--root={root}", f"--wd={root}"]
         if user is not None:
-            enter += ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups"]
+            enter += ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups",
+                      "env", f"HOME=/home/{user}"]
         return [*enter, *map(str, command)]
 
     def start(self, *command, user=None, env=None, **options):

@@ -8,8 +8,10 @@ import signal
 import sys
 
 libc = ctypes.CDLL(None, use_errno=True)
-TRACEME, GETREGS, SYSCALL, SETOPTIONS, CONT = 0, 12, 24, 0x4200, 7
-TRACE_SYSGOOD, TRACE_EXEC, EXITKILL = 1, 16, 0x100000
+TRACEME, GETREGS, DETACH, SYSCALL, SETOPTIONS = 0, 12, 17, 24, 0x4200
+# TRACESYSGOOD, TRACEFORK, TRACEVFORK, TRACECLONE, TRACEEXEC, EXITKILL
+OPTIONS = 1 | 2 | 4 | 8 | 16 | 0x100000
+WALL = 0x40000000
 ORIG_RAX, RSI, RDX = 15, 13, 12  # places in struct user_regs_struct
 # By number: those that need a look at their flags are 2 (open) and 257 (openat).
 CHANGES = {18: "pwrite64", 1: "write", 74: "fsync", 77: "ftruncate", 82: "rename", 264: "renameat",
@@ -33,42 +35,67 @@ def changes(registers):
     return number in CHANGES
 
 
+class Tracer:
+    """Follows the command's first process and, through what merely enters a namespace and forks,
+    the one that is `chronos`; lets everything else go."""
+
+    def __init__(self, first, step):
+        self.first, self.step, self.done = first, step, 0
+        self.inside = {first: False}
+        self.new = set()
+
+    def is_chronos(self, pid):
+        return os.readlink(f"/proc/{pid}/exe").endswith("/chronos")
+
+    def at_call(self, pid):
+        """True if it is time to kill."""
+        self.inside[pid] = not self.inside[pid]
+        if not self.inside[pid] or not self.is_chronos(pid):
+            return False
+        registers = (ctypes.c_ulonglong * 27)()
+        ptrace(GETREGS, pid, 0, ctypes.addressof(registers))
+        self.done += changes(registers)
+        return self.done == self.step and changes(registers)
+
+    def run(self):
+        while True:
+            pid, status = os.waitpid(-1, WALL)
+            if os.WIFEXITED(status) or os.WIFSIGNALED(status):
+                if pid == self.first:
+                    return 0 if status == 0 else 1
+                continue
+            signum, event = os.WSTOPSIG(status), status >> 16
+            deliver = 0
+            if pid not in self.inside:  # a child at its first stop, maybe before we are told of it
+                with open(f"/proc/{pid}/stat", encoding="utf-8") as stat:
+                    parent = int(stat.read().rsplit(")", 1)[1].split()[1])
+                if parent not in self.inside or self.is_chronos(parent):
+                    ptrace(DETACH, pid)
+                    continue
+                self.inside[pid] = False
+            elif event != 0:
+                pass  # forked, or has exec'd
+            elif signum == signal.SIGTRAP | 0x80:
+                if self.at_call(pid):
+                    for one in {pid, self.first}:
+                        os.kill(one, signal.SIGKILL)
+                    return 99
+            else:
+                deliver = signum
+            ptrace(SYSCALL, pid, 0, deliver)
+
+
 def main():
     step, command = int(sys.argv[1]), sys.argv[2:]
     child = os.fork()
     if child == 0:
-        os.setpgid(0, 0)
         ptrace(TRACEME, 0)
         os.kill(os.getpid(), signal.SIGSTOP)
         os.execvp(command[0], command)
     os.waitpid(child, 0)
-    ptrace(SETOPTIONS, child, 0, TRACE_SYSGOOD | TRACE_EXEC | EXITKILL)
-    registers = (ctypes.c_ulonglong * 27)()
-    # nsenter, and whatever else comes before the command itself, is not counted.
-    counting, inside, done = False, False, 0
+    ptrace(SETOPTIONS, child, 0, OPTIONS)
     ptrace(SYSCALL, child)
-    while True:
-        _, status = os.waitpid(child, 0)
-        if os.WIFEXITED(status) or os.WIFSIGNALED(status):
-            return 0 if os.WIFEXITED(status) and os.WEXITSTATUS(status) == 0 else 1
-        signum = os.WSTOPSIG(status)
-        deliver = 0
-        if status >> 8 == (signal.SIGTRAP | (4 << 8)):  # exec
-            name = os.readlink(f"/proc/{child}/exe")
-            counting, inside = name.endswith("/chronos"), True
-        elif signum == signal.SIGTRAP | 0x80:
-            inside = not inside
-            if inside and counting:
-                ptrace(GETREGS, child, 0, ctypes.addressof(registers))
-                if changes(registers):
-                    done += 1
-                    if done == step:
-                        os.kill(child, signal.SIGKILL)
-                        os.waitpid(child, 0)
-                        return 99
-        else:
-            deliver = signum
-        ptrace(SYSCALL, child, 0, deliver)
+    return Tracer(child, step).run()
 
 
 sys.exit(main())

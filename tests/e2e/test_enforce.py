@@ -40,7 +40,7 @@ def machine():
         shutil.copy(BUILD / name, target)
     shutil.copy(BUILD / "lib/libchronos_shim.so", library)
     (library / "clients").mkdir()
-    for name in ("linked_c", "dlopen_c", "open_c", "libplugin_system.so"):
+    for name in ("linked_c", "dlopen_c", "open_c", "plugin_system.so"):
         if (CLIENTS / name).exists():
             shutil.copy(CLIENTS / name, library / "clients")
     shutil.copy(SCRIPTS / "opencl.py", library / "clients")
@@ -181,10 +181,10 @@ def test_a_compiler_and_its_programs(enforced, flags):
 
 def test_cron(enforced):
     root = enforced
+    if not FULL:
+        pytest.skip("takes a minute: CHRONOS_TEST_LEVEL=full")
     if not root.path("/usr/sbin/cron").exists():
         pytest.skip("no cron")
-    root.path("/tmp").chmod(0o1777)
-    root.run("crontab", "-u", "ann", "-", input=None, status=None)
     root.sh("echo '* * * * * cat /proc/self/maps >/tmp/cron.out' | crontab -u ann -")
     daemon = root.start("cron", "-f")
     try:
@@ -235,8 +235,8 @@ WAYS = {
     "another state directory": ("env CHRONOS_STATE_DIR=/tmp {0}", {}),
     "no preload": ("env LD_PRELOAD= OPENCL_LAYERS= {0}", {}),
     "dlopen": ("/usr/lib/clients/dlopen_c {1}", {}),
-    "deep": ("/usr/lib/clients/open_c deep /usr/lib/clients/libplugin_system.so {1}", {}),
-    "namespace": ("/usr/lib/clients/open_c namespace /usr/lib/clients/libplugin_system.so {1}", {}),
+    "deep": ("/usr/lib/clients/open_c deep /usr/lib/clients/plugin_system.so {1}", {}),
+    "namespace": ("/usr/lib/clients/open_c namespace /usr/lib/clients/plugin_system.so {1}", {}),
 }
 
 
@@ -330,7 +330,7 @@ def killed_at(root, action, step):
     came to its end before that."""
     tracer = os.path.join(os.path.dirname(__file__), "killed_at.py")
     result = subprocess.run([sys.executable, tracer, str(step),
-                             *root.command("chronos", "enforce", action, "--quiet", forks=False)],
+                             *root.command("chronos", "enforce", action, "--quiet")],
                             text=True, capture_output=True, timeout=PATIENCE, check=False)
     assert result.returncode in (0, 99), result.stderr
     return result.returncode == 99
@@ -399,14 +399,14 @@ def test_refusals(root):
     refused(root, "Read-only file system", script="mount --bind -o ro /etc /etc && mount -o remount,bind,ro /etc;")
     root.run("umount", "/etc")
     root.path("/usr/lib/chronos").mkdir()
-    refused(root, "No space left", script="mount -t tmpfs -o size=64k tmpfs /usr/lib/chronos;")
+    refused(root, "No space left", script="mount -t tmpfs -o size=64k,mode=755 tmpfs /usr/lib/chronos;")
     root.run("umount", "/usr/lib/chronos")
     root.path("/usr/lib/chronos").rmdir()
     # What is there is not what ld.so reads.
     root.path(PRELOAD).mkdir()
     refused(root, "not a regular file")
     root.path(PRELOAD).rmdir()
-    root.path(PRELOAD).symlink_to("/etc/hostname")
+    root.path(PRELOAD).symlink_to("/etc/nothing")
     refused(root, "is a link")
     root.path(PRELOAD).unlink()
     root.path(PRELOAD).touch(mode=0o600)
@@ -421,7 +421,7 @@ def test_refusals(root):
     os.chown(shim, 12345, 0)
     refused(root, "belongs to 12345")
     os.chown(shim, 0, 0)
-    for bad in (b"", b"text\n", whole[:5000], whole[:-3000]):
+    for bad in (b"", b"text\n", whole[:5000], whole[:200_000]):
         shim.write_bytes(bad)
         refused(root, "cannot be used")
     # One that is a library, and with which nothing starts.
