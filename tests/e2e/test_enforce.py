@@ -225,11 +225,12 @@ def lab(root):
 
 WAYS = {
     "plain": ("{0}", {}),
-    "env -i": ("env -i {0}", {}),
+    # PoCL keeps what it compiles at home, and is of no use where it may not write.
+    "env -i": ("env -i HOME=/home/ann {0}", {}),
     "su": ("su ann -c '{0}'", {"as_root": True}),
     "su -": ("su - ann -c '{0}'", {"as_root": True}),
-    "runuser": ("runuser -u ann -- {0}", {"as_root": True}),
-    "sudo": ("sudo -u ann {0}", {"as_root": True}),
+    "runuser": ("runuser -u ann -- env HOME=/home/ann {0}", {"as_root": True}),
+    "sudo": ("sudo -H -u ann {0}", {"as_root": True}),
     "setsid": ("setsid -w {0}", {}),
     "no variables of ours": ("env -u LD_PRELOAD -u OPENCL_LAYERS {0}", {}),
     "another state directory": ("env CHRONOS_STATE_DIR=/tmp {0}", {}),
@@ -244,10 +245,8 @@ WAYS = {
 def test_nobody_is_free_of_it(lab):
     """Whichever way a program is started: who has a partition has its limit, who has none nothing."""
     def run(way, options, user):
-        line = way.format(f"{CLIENT} {' '.join(HOLD_TWO)}", " ".join(HOLD_TWO))
-        if options.get("as_root"):
-            return lab.sh(line.replace(" ann ", f" {user} "), status=None)
-        return lab.sh(line, user=user, status=None)
+        line = way.replace("ann", user).format(f"{CLIENT} {' '.join(HOLD_TWO)}", " ".join(HOLD_TWO))
+        return lab.sh(line, user=None if options.get("as_root") else user, status=None)
 
     for name, (way, options) in WAYS.items():
         if name == "sudo" and not lab.path("/usr/bin/sudo").exists():
