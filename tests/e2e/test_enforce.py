@@ -300,6 +300,17 @@ def test_a_state_directory_of_ones_own_is_no_way_out(lab):
         assert "ok" not in done.stdout and done.returncode != 0, done
 
 
+@needs_pocl
+def test_the_folder_of_layers_alone(lab):
+    """What is left where ld.so.preload does not reach: loaders that look there."""
+    if not state(lab)["loader_reads_layer_file"]:
+        pytest.skip("the loader here does not")
+    lab.path(PRELOAD).unlink()
+    assert state(lab)["state"] == "partly"
+    done = lab.run(CLIENT, *HOLD_TWO, user="ann", status=None)
+    assert done.stdout.split("\n")[:2] == [f"ok {40 * MIB}", f"error {REFUSED}"]
+
+
 def test_setup_cannot_be_undone_under_it(enforced):
     enforced.run("chronos", "setup", status=None)
     done = enforced.run("chronos", "setup", "--undo", status=1)
