@@ -79,6 +79,7 @@ Result<void> judge(const Attempt& attempt, const Captured& run, const std::strin
 
 Result<void> try_all(const std::vector<Attempt>& all, const std::string& mapped) {
   std::vector<Command> commands;
+  commands.reserve(all.size());
   for (const Attempt& attempt : all) commands.push_back(attempt.command);
   const std::vector<Captured> runs = run_and_capture(commands, kPatience, kMostOutput);
   for (std::size_t i = 0; i < all.size(); ++i) {
@@ -125,7 +126,8 @@ Answer rehearse(const std::string& text, const std::string& mapped, int out) {
   auto tell = [&](const Result<void>& result) {
     if (result) return kGood;
     const std::string& message = result.error().message;
-    return ::write(out, message.data(), message.size()) < 0 ? kBad : kBad;
+    (void)!::write(out, message.data(), message.size());
+    return kBad;
   };
   if (Answer first = tell(try_all(all, mapped)); first != kGood) return first;
   if (::setgroups(0, nullptr) != 0 || ::setgid(kNobody) != 0 || ::setuid(kNobody) != 0) {

@@ -323,7 +323,7 @@ def test_setup_cannot_be_undone_under_it(enforced):
 def lengths(size):
     """Where to cut: the ends of what ld.so reads first, every so many pages, the end."""
     few = {0, 1, 16, 63, 64, 65, 500, 832, 833, 4095, 4096, 4097, size - 1, size - 100, size - 600}
-    return sorted(few | set(range(8192, size, 4096 if FULL else size // 12)))
+    return sorted(few | set(range(8192, size, 131_072 if FULL else size // 12)))
 
 
 def test_a_library_that_is_gone_or_cut_off_bricks_nothing(enforced):
@@ -371,7 +371,7 @@ def test_killed_at_every_change(root, action):
     before = f"{OTHER} # and no newline".encode()
     file = root.path(PRELOAD)
     seen = set()
-    for step in range(1, 200, 1 if FULL else 2):
+    for step in range(1, 200, 1 if FULL else 3):
         file.write_bytes(before)
         if action == "off":
             root.run("chronos", "enforce", "on", "--quiet")
