@@ -46,8 +46,9 @@ def machine():
     # A library that does nothing, for the list to have another one.
     subprocess.run(["gcc", "-shared", "-x", "c", "/dev/null", "-o", str(library / "chronos-other.so")],
                    check=True)
-    for name in ("ann", "ben"):
-        root.run("useradd", "--create-home", "--shell", "/bin/bash", name)
+    # Numbers that no other suite on this machine makes a user with, and ends all processes of.
+    for number, name in enumerate(("ann", "ben"), 30000 + os.getpid() % 10000 * 2):
+        root.run("useradd", "--create-home", "--shell", "/bin/bash", "--uid", number, name)
     yield root
     root.close()
 
