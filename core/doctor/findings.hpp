@@ -21,6 +21,7 @@ struct Finding {
 };
 
 std::vector<Finding> findings(const Facts& facts);
+void about_container(const Facts& facts, std::vector<Finding>& out);  // container.cpp: a part of it
 
 // Whether something keeps enforcement from working.
 bool has_problem(const std::vector<Finding>& findings);
