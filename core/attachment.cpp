@@ -42,9 +42,9 @@ Result<std::unique_ptr<Attachment>> Attachment::attach(const StateDir& state, co
   auto grant_fd = open_file(state, grant_name, O_RDONLY, owner, size);
   if (!grant_fd) return about(state, grant_name, std::move(grant_fd.error()));
   struct stat st {};
-  const bool is_same = owner == grant.shown_creator &&
-                       (grant.inode == 0 || (::fstat(grant_fd->get(), &st) == 0 &&
-                                             st.st_ino == grant.inode));
+  const bool is_same =
+      owner == grant.shown_creator &&
+      (grant.inode == 0 || (::fstat(grant_fd->get(), &st) == 0 && st.st_ino == grant.inode));
   if (!is_same || size != static_cast<off_t>(kGrantFileSize)) {
     return about(state, grant_name, {ErrorCode::kDamaged, "was changed", ""});
   }

@@ -155,10 +155,9 @@ bool own_ledger_names(const StateDir& state, const FileName& grant, std::uint64_
   auto fd = open_file(state, {grant.uid, grant.token, FileKind::kLedger}, O_RDONLY, owner, size);
   LedgerHeader header{};
   return fd && state.users().is_caller(owner) && size == static_cast<off_t>(sizeof(LedgerLayout)) &&
-         pread_all(fd->get(), &header, sizeof header, 0) &&
-         header.magic == LedgerLayout::kMagic && header.version == LedgerLayout::kVersion &&
-         header.token == grant.token && header.owner_uid == grant.uid && inode != 0 &&
-         header.grant_inode == inode;
+         pread_all(fd->get(), &header, sizeof header, 0) && header.magic == LedgerLayout::kMagic &&
+         header.version == LedgerLayout::kVersion && header.token == grant.token &&
+         header.owner_uid == grant.uid && inode != 0 && header.grant_inode == inode;
 }
 
 // What the kernel says of a grant's file, for a caller in a user namespace.
@@ -201,8 +200,7 @@ Result<OpenedGrant> open_grant(const StateDir& state, const FileName& name, int 
   if (!grant) return pass_on(grant);
   const bool made_by_me = users.is_caller(shown);
   const uid_t me = users.me();
-  grant->is_mine = from.granted_to_me ||
-                   (made_by_me && grant->owner == from.creator) ||
+  grant->is_mine = from.granted_to_me || (made_by_me && grant->owner == from.creator) ||
                    (me != kUnknownUid && grant->owner == me);
   grant->may_write = made_by_me || users.i_am_root();
   grant->shown_creator = shown;
@@ -257,7 +255,9 @@ Result<LedgerUse> read_ledger(const StateDir& state, const Grant& grant) {
     const auto space = static_cast<std::uint32_t>(layout->slots[i].pid_namespace.load());
     const auto pid = static_cast<pid_t>(slot_owner.pid);
     // A process that could not tell its namespace (no /proc of its own) may be in any.
-    use.processes.push_back({pid, bytes, space != 0 && space == here,
+    use.processes.push_back({pid,
+                             bytes,
+                             space != 0 && space == here,
                              {pid, space, layout->slots[i].start_ticks.load()}});
   }
   use.used_bytes = std::min(sum, most);

@@ -147,8 +147,8 @@ Liveness liveness_of(const ProcessIdentity& process) {
 
 Liveness liveness_anywhere(const ProcessIdentity& process) {
   const Liveness near = liveness_of(process);
-  const bool sees_all = own_pid_namespace() == kInitialPidNamespace &&
-                        ::access("/proc/1/stat", R_OK) == 0;
+  const bool sees_all =
+      own_pid_namespace() == kInitialPidNamespace && ::access("/proc/1/stat", R_OK) == 0;
   if (near != Liveness::kUnknown || process.pid_namespace == 0 || !sees_all) return near;
   // Their namespaces are not for everybody to ask, but their numbers and start times are.
   bool found = false;

@@ -239,8 +239,7 @@ Registry::Sighting Registry::see(const FileName& name, bool all_ledgers, GrantCl
   auto grant = read_grant(state_, name);
   if (!grant) {
     const bool gone = grant.error().code == ErrorCode::kNotFound;
-    const bool hidden =
-        grant.error().code == ErrorCode::kPermission && !state_.users().is_plain();
+    const bool hidden = grant.error().code == ErrorCode::kPermission && !state_.users().is_plain();
     seen.outcome = gone ? Sighting::kGone : hidden ? Sighting::kHidden : Sighting::kNoGrant;
     seen.problem = std::move(grant.error());
     return seen;

@@ -20,7 +20,8 @@ namespace {
 
 // What the state directory has for one user or one id, without ledgers.
 struct Found {
-  // There is one that may be the caller's, or a user's whom only this user namespace tells from them.
+  // There is one that may be the caller's, or a user's whom only this user namespace tells from
+  // them.
   bool hidden = false;
   std::vector<Grant> grants;         // oldest first
   std::vector<std::string> damaged;  // "<path> is garbled"

@@ -80,17 +80,19 @@ void about_container(const Facts& facts, std::vector<Finding>& out) {
   const std::string what =
       fact.kind.empty() ? "a pid namespace" : fmt::format("a container ({})", fact.kind);
   if (!fact.kind.empty() && !fact.shares_state) {
-    out.push_back({Status::kWarning, "container",
-                   fmt::format("this is {}, and {} is its own: the machine's partitions do not hold "
-                               "in here",
-                               what, facts.state.path),
-                   "after `sudo chronos setup` on the machine, start it with "
-                   "-v /run/chronos:/run/chronos, or with --device chronos.dev/partition=all "
-                   "(`chronos cdi`)"});
-  } else if (!fact.kind.empty()) {
     out.push_back(
-        {Status::kOk, "container", fmt::format("this is {} that shares {}", what, facts.state.path),
-         {}});
+        {Status::kWarning, "container",
+         fmt::format("this is {}, and {} is its own: the machine's partitions do not hold "
+                     "in here",
+                     what, facts.state.path),
+         "after `sudo chronos setup` on the machine, start it with "
+         "-v /run/chronos:/run/chronos, or with --device chronos.dev/partition=all "
+         "(`chronos cdi`)"});
+  } else if (!fact.kind.empty()) {
+    out.push_back({Status::kOk,
+                   "container",
+                   fmt::format("this is {} that shares {}", what, facts.state.path),
+                   {}});
   }
   if (fact.proc_is_anothers) {
     out.push_back({Status::kWarning, "container",
@@ -98,7 +100,8 @@ void about_container(const Facts& facts, std::vector<Finding>& out) {
                    "locks only, and none can be named",
                    "mount -t proc proc /proc in here (unshare --mount-proc)"});
   } else if (fact.in_pid_namespace) {
-    out.push_back({Status::kNote, "container",
+    out.push_back({Status::kNote,
+                   "container",
                    "processes outside of this pid namespace cannot be seen: whether they live is "
                    "known from their locks, and `release --force` does not reach them",
                    {}});

@@ -1,0 +1,293 @@
+"""Partitions over containers: pid, mount and user namespaces that share the state directory."""
+
+import ctypes
+import json
+import os
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from people import lab, make_lab, needs_root, propagation, reachable_build, users  # noqa: F401
+from support import (CHRONOS, GIB, MIB, PATIENCE, PYTHON, REFUSED, Session, built,  # noqa: F401
+                     box, fake_box, own_lines, poll)
+
+pytestmark = [built, needs_root]
+
+# The session is the second process of its pid namespace, as an entry point's program often is.
+SECOND = ["sh", "-c", '"$@"; exit $?', "sh"]
+
+
+def children_of(pid):
+    path = Path(f"/proc/{pid}/task/{pid}/children")
+    return [int(child) for child in path.read_text(encoding="ascii").split()]
+
+
+def container(proc=True):
+    """Root's, as Docker makes them but for what it takes away."""
+    own_proc = ["--mount-proc", "--propagation", propagation()] if proc else []
+    return ["unshare", "--pid", "--fork", "--ipc", "--uts", *own_proc, *SECOND]
+
+
+class Contained(Session):
+    """A session in a container: `init` and `pid` are its processes' numbers outside."""
+
+    def __init__(self, box, prefix=None, **options):  # noqa: F811
+        self.prefix = container() if prefix is None else prefix
+        super().__init__(Prefixed(box, self.prefix), **{"door": "named", **options})
+        self.init = children_of(self.process.pid)[0]
+        self.pid = children_of(self.init)[0]
+
+    def inside(self, *command):
+        return subprocess.run(["nsenter", f"--target={self.init}", "--pid", "--mount", *map(str, command)],
+                              env=self.box.env, text=True, capture_output=True, timeout=PATIENCE,
+                              check=False)
+
+    def kill(self):
+        os.kill(self.init, signal.SIGKILL)
+        self.process.wait(timeout=PATIENCE)
+
+
+class Prefixed:
+    """A box whose programs are started by another command."""
+
+    def __init__(self, box, prefix):  # noqa: F811
+        self.box, self.prefix = box, prefix
+
+    def __getattr__(self, name):
+        return getattr(self.box, name)
+
+    def start(self, *command, **options):
+        return self.box.start(*self.prefix, *command, **options)
+
+
+# --- pid namespaces -----------------------------------------------------------------------------
+
+def test_two_containers_share_a_limit(box):  # noqa: F811
+    box.create(64 * MIB)
+    one, two = Contained(box), Contained(box)
+    assert one("os.getpid()") == two("os.getpid()") == 2
+    assert one(f"make({40 * MIB})") == 0
+    assert two(f"make({30 * MIB})") == REFUSED
+    assert two(f"make({24 * MIB})") == 0
+    # Outside they have numbers of their own, and whoever can see them is told these.
+    assert box.used_by() == {one.pid: 40 * MIB, two.pid: 24 * MIB}
+    # In the other container it would be another process: no number.
+    seen = json.loads(two.inside(CHRONOS, "list", "--json").stdout)["partitions"][0]["processes"]
+    assert sorted(seen, key=lambda entry: entry["used_bytes"]) == [
+        {"pid": 2, "used_bytes": 24 * MIB},
+        {"pid": None, "used_bytes": 40 * MIB, "pid_inside": 2}]
+    one.kill()
+    assert two(f"make({40 * MIB})") == 0
+    assert box.used_by() == {two.pid: 64 * MIB}
+    two.kill()
+    assert box.used_by() == {}
+
+
+def test_force_ends_who_holds_and_nobody_else(box):  # noqa: F811
+    """From outside it reaches into containers; from one container not into another, though the
+    numbers are the same."""
+    box.create(64 * MIB)
+    one, two = Contained(box), Contained(box)
+    for session in (one, two):
+        assert session(f"make({MIB})") == 0
+    refused = one.inside(CHRONOS, "release", "--force", "--grace", "0", "p1")
+    assert refused.returncode == 1
+    assert refused.stderr == (f"Process 2 still holds 1 MiB of partition p1 (it is in another pid "
+                              "namespace: end it there)\n")
+    one.process.wait(timeout=PATIENCE)
+    assert two("1 + 1") == 2
+    done = box.chronos("release", "--force", "--grace", "0", "p1")
+    assert done.stdout == "Partition p1 released\n"
+    two.process.wait(timeout=PATIENCE)
+    assert box.partitions() == {}
+
+
+def test_force_without_procfs_of_ones_own(box):  # noqa: F811
+    """Such containers do not know which namespace is theirs: no number counts as here."""
+    box.create(64 * MIB)
+    holder = Contained(box, container(proc=False))
+    assert holder("os.getpid()") == 2
+    assert holder(f"make({MIB})") == 0
+    script = f"sleep 60 & {CHRONOS} release --force --grace 0 p1; kill -0 2 && echo spared; kill $!"
+    other = subprocess.run([*container(proc=False)[:-4], "sh", "-c", script], env=box.env, text=True,
+                           capture_output=True, timeout=PATIENCE, check=False)
+    assert other.stdout.endswith("spared\n"), other.stderr
+    assert "it is in another pid namespace" in other.stderr
+    assert holder(f"make({MIB})") == REFUSED  # it has been released
+    holder.kill()
+    assert box.partitions() == {}
+
+
+def test_a_held_partition_ends_with_its_container(box):  # noqa: F811
+    box.chronos("available", 0)
+    process = box.start(*container(), CHRONOS, "run", "--device", 0, "--memory", "1GiB", "--duration",
+                        "1h", "--", "sh", "-c", "echo started; exec sleep 3600", door=None)
+    assert process.stdout.readline() == "started\n"
+    assert [entry["state"] for entry in box.partitions().values()] == ["active"]
+    os.kill(children_of(process.pid)[0], signal.SIGKILL)
+    process.wait(timeout=PATIENCE)
+    assert box.partitions() == {}
+
+
+# --- user namespaces ----------------------------------------------------------------------------
+
+def bwrap(*options):
+    return ["bwrap", "--unshare-user", "--unshare-pid", *options, "--dev-bind", "/", "/", "--proc",
+            "/proc"]
+
+
+USER_NAMESPACES = {
+    "root": ["unshare", "--user", "--map-root-user"],
+    "same": ["unshare", "--user", "--map-current-user"],
+    "container": ["unshare", "--user", "--map-root-user", "--pid", "--mount", "--fork", "--mount-proc"],
+    "nested": ["unshare", "--user", "--map-root-user"] * 2,
+    "bwrap": bwrap(),
+    "bwrap-uid": bwrap("--uid", "1234"),
+}
+
+
+@pytest.fixture(params=USER_NAMESPACES)
+def inside(request, lab):  # noqa: F811
+    prefix = USER_NAMESPACES[request.param]
+    if shutil.which(prefix[0]) is None:
+        pytest.skip(f"no {prefix[0]}")
+    tried = lab.alice.run(*prefix, "true")
+    if tried.returncode != 0:
+        pytest.skip(f"users may not make such namespaces here: {tried.stderr.strip()}")
+    return prefix
+
+
+@pytest.mark.parametrize("creator", ["alice", "root"])
+def test_ones_partitions_hold_in_a_user_namespace(lab, inside, creator):  # noqa: F811
+    lab.bob("create", 0, "64MiB", "1h", "--name", "bobs")
+    if creator == "alice":
+        lab.alice("create", 0, "64MiB", "1h", "--name", "p1")
+    else:
+        lab.chronos("create", 0, "64MiB", "1h", "--name", "p1", "--user", lab.alice.name)
+    first = lab.alice.session()
+    assert first(f"make({20 * MIB})") == 0
+    for door in ("named", "owned"):
+        session = Session(Prefixed(lab, inside), **{"door": door, **lab.alice.identity})
+        assert session(f"make({40 * MIB})") == 0
+        assert session(f"make({5 * MIB})") == REFUSED
+        assert first(f"make({5 * MIB})") == REFUSED
+        assert lab.used() == 60 * MIB
+        assert len(lab.used_by()) == 2 and None not in lab.used_by()
+        session.end()
+        assert lab.used() == 20 * MIB
+    listed = lab.alice.run(*inside, lab.command, "list", "--json")
+    assert [one["partition_id"] for one in json.loads(listed.stdout)["partitions"]] == ["p1"]
+    assert listed.stderr == ("1 partition of users whom this user namespace does not show is not "
+                             "counted here\n")
+    refused = lab.alice.run(*inside, lab.command, "create", 0, "1MiB", "1h")
+    assert refused.returncode == 1 and len(refused.stderr.splitlines()) == 1
+    assert refused.stderr.startswith("Permission denied: in this user namespace nobody can tell")
+    refused = lab.alice.run(*inside, lab.command, "release", "bobs")
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("Partition not found or already released: bobs")
+    done = lab.alice.run(*inside, lab.command, "release", "--force", "p1")
+    assert "Partition p1 released" in done.stdout, done.stderr
+    first.process.wait(timeout=PATIENCE) if "--pid" not in inside and "bwrap" not in inside else first.kill()
+    poll("its end", lambda: set(lab.partitions()) == {"bobs"})
+
+
+def test_what_root_did_not_grant_is_not_taken_for_it(lab):  # noqa: F811
+    """There root's file looks like bob's. Alice's own ledger names the one that root made with it."""
+    prefix = USER_NAMESPACES["root"]
+    if lab.alice.run(*prefix, "true").returncode != 0:
+        pytest.skip("users may not make user namespaces here")
+
+    def make(mebibytes):
+        command, env = lab.through("owned", [*prefix, PYTHON, "-c", "import opencl as cl\n"
+                                             f"print(cl.buffer(cl.context(), {mebibytes * MIB})[1])"])
+        done = subprocess.run(command, env=env, text=True, capture_output=True, check=False,
+                              timeout=PATIENCE, **lab.alice.identity)
+        return int(done.stdout)
+
+    lab.chronos("create", 0, "64MiB", "1h", "--name", "p1", "--user", lab.alice.name)
+    assert (make(1), make(65)) == (0, REFUSED)
+    grant, = lab.files("grant")
+    content = grant.read_bytes()
+    grant.unlink()
+    code = "import sys; open(sys.argv[1], 'wb').write(bytes.fromhex(sys.argv[2]))"
+    written = lab.bob.python(code, grant, content.hex())
+    assert written.returncode == 0, written.stderr
+    assert make(1) == REFUSED
+    # A ledger that names no grant, as those made by earlier versions: it cannot be told.
+    grant.unlink()
+    lab.chronos("create", 0, "64MiB", "1h", "--name", "p2", "--user", lab.alice.name)
+    ledger = next(path for path in lab.files("ledger") if path.with_suffix(".grant").exists())
+    with open(ledger, "r+b") as file:
+        file.seek(56)
+        assert int.from_bytes(file.read(8), "little") == os.stat(ledger.with_suffix(".grant")).st_ino
+        file.seek(56)
+        file.write(bytes(8))
+    assert make(1) == REFUSED
+
+
+def test_another_user_of_ones_user_namespace(lab):  # noqa: F811
+    """A rootless container has users of its own besides root, who is alice. They are no way out."""
+    lab.alice("create", 0, "64MiB", "1h", "--name", "p1")
+    libc = ctypes.CDLL(None, use_errno=True)
+    ready, go = os.pipe(), os.pipe()
+    command, env = lab.through("owned", [PYTHON, "-c", "import opencl as cl, os\n"
+                                         f"print(os.geteuid(), cl.buffer(cl.context(), {MIB})[1])"])
+
+    def enter():
+        os.setresgid(lab.alice.gid, lab.alice.gid, lab.alice.gid)
+        os.setresuid(lab.alice.uid, lab.alice.uid, lab.alice.uid)
+        if libc.unshare(0x10000000) != 0:  # CLONE_NEWUSER
+            os._exit(77)
+        os.write(ready[1], b"%d\n" % os.getpid())
+        os.read(go[0], 1)
+        os.setresuid(1, 1, 1)
+
+    import threading  # the map is root's to write, while the child waits
+
+    def write_map():
+        pid = int(os.read(ready[0], 16) or b"0")
+        if pid:
+            Path(f"/proc/{pid}/uid_map").write_text(f"0 {lab.alice.uid} 1\n1 3000000000 10\n",
+                                                    encoding="ascii")
+            os.write(go[1], b"x")
+
+    writer = threading.Thread(target=write_map, daemon=True)
+    writer.start()
+    done = subprocess.run(command, env=env, text=True, capture_output=True, check=False,
+                          timeout=PATIENCE, preexec_fn=enter)
+    for end in (*ready, *go):
+        os.close(end)
+    if done.returncode == 77:
+        pytest.skip("users may not make user namespaces here")
+    assert done.stdout == f"1 {REFUSED}\n", done.stderr
+    assert own_lines(done.stderr)[0].endswith(
+        "in this user namespace it cannot be told whether a partition is yours")
+
+
+# --- chronos doctor -----------------------------------------------------------------------------
+
+def findings_in(box, script, status=0):  # noqa: F811
+    """The container findings of `chronos doctor` in a mount namespace that `script` prepares."""
+    env = {name: value for name, value in box.env.items() if name != "CHRONOS_STATE_DIR"}
+    prepare = "mount -t tmpfs tmpfs /run; mount -t tmpfs shm /dev/shm; touch /run/.containerenv; "
+    done = subprocess.run(["unshare", "--mount", "--propagation", propagation(), "sh", "-ec",
+                           prepare + script + f'exec {CHRONOS} doctor --json', "sh", str(box.state)],
+                          env=env, text=True, capture_output=True, timeout=PATIENCE, check=False)
+    assert done.returncode == status, done.stdout + done.stderr
+    return [(one["status"], one["text"]) for one in json.loads(done.stdout)["findings"]
+            if one["topic"] == "container"]
+
+
+def test_doctor_says_whether_the_state_is_shared(box):  # noqa: F811
+    box.create(MIB)
+    assert findings_in(box, "") == [
+        ("warning", "this is a container (podman), and /dev/shm is its own: the machine's partitions "
+                    "do not hold in here")]
+    assert findings_in(box, "mkdir /run/chronos; chmod 1777 /run/chronos; ") == [
+        ("warning", "this is a container (podman), and /run/chronos is its own: the machine's "
+                    "partitions do not hold in here")]
+    assert findings_in(box, 'mkdir /run/chronos; chmod 1777 "$1"; mount --bind "$1" /run/chronos; ') == [
+        ("ok", "this is a container (podman) that shares /run/chronos")]
