@@ -4,10 +4,12 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
 
 #include "cli/arguments.hpp"
 #include "cli/cdi_document.hpp"
 #include "cli/verbs.hpp"
+#include "core/grant.hpp"
 #include "core/launch.hpp"
 #include "core/paths.hpp"
 #include "core/policy.hpp"

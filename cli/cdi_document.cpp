@@ -48,7 +48,7 @@ Result<void> check_kind(const std::string& kind) {
   const bool good = is_label(vendor, false, "-.") && vendor.size() <= 253 &&
                     is_label(name, false, "-_.") && name.size() <= 63;
   if (good) return {};
-  return fail(ErrorCode::kInvalid, fmt::format("{} is no kind of device", quoted(kind)),
+  return fail(ErrorCode::kInvalid, fmt::format("{} is no kind of device", chronos::quoted(kind)),
               "it is like vendor.com/class");
 }
 
@@ -57,14 +57,14 @@ Result<void> check_edits(const Json& edits) {
   for (const Json& setting : edits.value("env", Json::array())) {
     const auto text = setting.get<std::string>();
     if (text.find('=') == text.npos || text.front() == '=' || text.find('\0') != text.npos) {
-      return refuse(fmt::format("{} sets no variable", quoted(text)));
+      return refuse(fmt::format("{} sets no variable", chronos::quoted(text)));
     }
   }
   for (const Json& mount : edits.value("mounts", Json::array())) {
     for (const char* key : {"hostPath", "containerPath"}) {
       const std::string path = mount.value(key, "");
       if (!path.starts_with('/') || path.find('\0') != path.npos) {
-        return refuse(fmt::format("{} is no absolute path to mount", quoted(path)));
+        return refuse(fmt::format("{} is no absolute path to mount", chronos::quoted(path)));
       }
     }
   }
@@ -119,15 +119,15 @@ Result<void> check_cdi(const Json& document) {
   for (const Json& device : devices) {
     const std::string name = device.value("name", "");
     if (!is_label(name, true, "-_.:")) {
-      return fail(ErrorCode::kInvalid, fmt::format("{} is no name of a device", quoted(name)));
+      return fail(ErrorCode::kInvalid, fmt::format("{} is no name of a device", chronos::quoted(name)));
     }
     if (std::find(names.begin(), names.end(), name) != names.end()) {
-      return fail(ErrorCode::kInvalid, fmt::format("there are two devices {}", quoted(name)));
+      return fail(ErrorCode::kInvalid, fmt::format("there are two devices {}", chronos::quoted(name)));
     }
     names.push_back(name);
     const Json edits = device.value("containerEdits", Json::object());
     if (edits.empty()) {
-      return fail(ErrorCode::kInvalid, fmt::format("the device {} changes nothing", quoted(name)));
+      return fail(ErrorCode::kInvalid, fmt::format("the device {} changes nothing", chronos::quoted(name)));
     }
     good = check_edits(edits);
     if (!good) return good;

@@ -6,18 +6,19 @@ import os
 import shutil
 import signal
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
 
 from people import lab, make_lab, needs_root, propagation, reachable_build, users  # noqa: F401
-from support import (CHRONOS, GIB, MIB, PATIENCE, PYTHON, REFUSED, Session, built,  # noqa: F401
+from support import (CHRONOS, MIB, PATIENCE, PYTHON, REFUSED, Session, built,  # noqa: F401
                      box, fake_box, own_lines, poll)
 
 pytestmark = [built, needs_root]
 
-# The session is the second process of its pid namespace, as an entry point's program often is.
-SECOND = ["sh", "-c", '"$@"; exit $?', "sh"]
+# The session is the second process of its pid namespace, which stays when it ends.
+SECOND = ["sh", "-c", '"$@"; exec sleep 3600', "sh"]
 
 
 def children_of(pid):
@@ -97,11 +98,12 @@ def test_force_ends_who_holds_and_nobody_else(box):  # noqa: F811
     assert refused.returncode == 1
     assert refused.stderr == (f"Process 2 still holds 1 MiB of partition p1 (it is in another pid "
                               "namespace: end it there)\n")
-    one.process.wait(timeout=PATIENCE)
+    poll("the program to be gone", lambda: not Path(f"/proc/{one.pid}").exists())
     assert two("1 + 1") == 2
     done = box.chronos("release", "--force", "--grace", "0", "p1")
     assert done.stdout == "Partition p1 released\n"
-    two.process.wait(timeout=PATIENCE)
+    poll("the program to be gone", lambda: not Path(f"/proc/{two.pid}").exists())
+    assert two.process.poll() is None  # its container lives on
     assert box.partitions() == {}
 
 
@@ -245,9 +247,7 @@ def test_another_user_of_ones_user_namespace(lab):  # noqa: F811
         os.read(go[0], 1)
         os.setresuid(1, 1, 1)
 
-    import threading  # the map is root's to write, while the child waits
-
-    def write_map():
+    def write_map():  # it is root's to write, while the child waits
         pid = int(os.read(ready[0], 16) or b"0")
         if pid:
             Path(f"/proc/{pid}/uid_map").write_text(f"0 {lab.alice.uid} 1\n1 3000000000 10\n",
@@ -263,8 +263,9 @@ def test_another_user_of_ones_user_namespace(lab):  # noqa: F811
     if done.returncode == 77:
         pytest.skip("users may not make user namespaces here")
     assert done.stdout == f"1 {REFUSED}\n", done.stderr
-    assert own_lines(done.stderr)[0].endswith(
-        "in this user namespace it cannot be told whether a partition is yours")
+    assert own_lines(done.stderr) == [
+        "chronos: in this user namespace it cannot be told whether a partition is yours; every "
+        "allocation is refused"]
 
 
 # --- chronos doctor -----------------------------------------------------------------------------
