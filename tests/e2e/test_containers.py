@@ -3,6 +3,7 @@
 import ctypes
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from people import lab, make_lab, needs_root, propagation, reachable_build, users  # noqa: F401
-from support import (CHRONOS, MIB, PATIENCE, PYTHON, REFUSED, Session, built,  # noqa: F401
+from support import (CHRONOS, FULL, MIB, PATIENCE, PYTHON, REFUSED, Session, built,  # noqa: F401
                      box, fake_box, own_lines, poll)
 
 pytestmark = [built, needs_root]
@@ -292,3 +293,196 @@ def test_doctor_says_whether_the_state_is_shared(box):  # noqa: F811
                     "partitions do not hold in here")]
     assert findings_in(box, 'mkdir /run/chronos; chmod 1777 "$1"; mount --bind "$1" /run/chronos; ') == [
         ("ok", "this is a container (podman) that shares /run/chronos")]
+
+
+# --- chronos cdi --------------------------------------------------------------------------------
+
+def check_rules(document):
+    """The rules of the CDI specification (SPEC.md 1.1.0) and of its library, which runtimes use."""
+    assert set(document) == {"cdiVersion", "kind", "devices", "containerEdits"}
+    assert re.fullmatch(r"[a-zA-Z][a-zA-Z0-9.-]*[a-zA-Z0-9]/[a-zA-Z][a-zA-Z0-9_-]*[a-zA-Z0-9]",
+                        document["kind"])
+    names = [device["name"] for device in document["devices"]]
+    assert names and len(set(names)) == len(names)
+    assert all(re.fullmatch(r"[a-zA-Z0-9]([a-zA-Z0-9_.:-]*[a-zA-Z0-9])?", name) for name in names)
+    digits = any(name[0].isdigit() for name in names)
+    assert document["cdiVersion"] == ("0.5.0" if digits else "0.3.0")
+    for edits in [document["containerEdits"], *(one["containerEdits"] for one in document["devices"])]:
+        assert edits and set(edits) <= {"env", "mounts"}
+        assert all(re.fullmatch(r"[A-Z_]+=.+", setting) for setting in edits.get("env", []))
+        for mount in edits.get("mounts", []):
+            assert set(mount) == {"hostPath", "containerPath", "options"}
+            assert mount["hostPath"].startswith("/") and mount["containerPath"].startswith("/")
+            assert {"bind", "rbind"} & set(mount["options"])
+            assert {"rw"} & set(mount["options"]) == (
+                {"rw"} if mount["containerPath"] == "/run/chronos" else set())
+
+
+def cdi(box, *arguments, **options):  # noqa: F811
+    return json.loads(box.chronos("cdi", *arguments, **options).stdout)
+
+
+def test_cdi_has_a_device_for_each_partition(lab):  # noqa: F811
+    assert [one["name"] for one in cdi(lab)["devices"]] == ["all"]
+    for name in ("train", "7of9", "odd-", "all"):
+        lab.create(MIB, name)
+    lab.bob("create", 0, "1MiB", "1h", "--name", "train")
+    lab.alice("create", 0, "1MiB", "1h")
+    document = cdi(lab)
+    check_rules(document)
+    assert {one["name"]: one["containerEdits"].get("env") for one in document["devices"]} == {
+        "all": None, "train": ["CHRONOS_PARTITION=train"], "7of9": ["CHRONOS_PARTITION=7of9"],
+        "partition_0003": ["CHRONOS_PARTITION=partition_0003"],
+        "partition_0006": ["CHRONOS_PARTITION=partition_0006"]}
+    own = json.loads(lab.bob("cdi").stdout)
+    assert [one["name"] for one in own["devices"]] == ["all", "train"]
+    assert document["containerEdits"]["env"] == ["OPENCL_LAYERS=/usr/local/lib/libchronos_shim.so"]
+    preload = cdi(lab, "--preload")
+    check_rules(preload)
+    assert preload["containerEdits"]["env"][1] == "LD_PRELOAD=/usr/local/lib/libchronos_shim.so"
+    hosts = {one["containerPath"]: one["hostPath"] for one in document["containerEdits"]["mounts"]}
+    assert hosts["/usr/local/lib/libchronos_shim.so"] == str(lab.shim)
+    assert hosts["/usr/local/bin/chronos"] == str(lab.command)
+
+
+def test_cdi_is_written_by_rename(box, tmp_path):  # noqa: F811
+    box.create(MIB)
+    path = tmp_path / "cdi" / "chronos.json"
+    path.parent.mkdir()
+    done = box.chronos("cdi", "--output", path)
+    assert done.stdout == f"Wrote {path} with 2 devices\n"
+    assert path.stat().st_mode & 0o777 == 0o644
+    with open(path, encoding="utf-8") as old:
+        before = old.read()
+        box.chronos("release", "p1")
+        box.chronos("cdi", "--output", path)
+        old.seek(0)
+        assert old.read() == before
+    assert [one["name"] for one in json.loads(path.read_text(encoding="utf-8"))["devices"]] == ["all"]
+    assert os.listdir(path.parent) == ["chronos.json"]
+
+
+@pytest.mark.parametrize("arguments, status, words", [
+    (["--output", "/nonexistent/chronos.json"], 1, "cannot write to '/nonexistent/chronos.json'"),
+    (["--output", "/proc/chronos.json"], 1, "cannot write to '/proc/chronos.json'"),
+    (["--output", "/tmp"], 1, "is not a regular file"),
+    (["--output", ""], 2, "--output names no file"),
+    (["--write", "--output", "x"], 2, "--write excludes --output"),
+    (["train"], 2, "unexpected argument 'train'"),
+    (["--device", "x"], 2, "--device")])
+def test_cdi_says_what_is_wrong(box, arguments, status, words):  # noqa: F811
+    box.create(MIB)
+    refused = box.chronos("cdi", *arguments, status=status)
+    assert refused.stdout == "" and len(refused.stderr.splitlines()) == 1
+    assert words in refused.stderr
+
+
+def test_cdi_needs_a_directory_that_can_be_shared(box):  # noqa: F811
+    box.create(MIB)
+    env = {**box.env, "CHRONOS_STATE_DIR": "/dev/shm"}
+    refused = box.chronos("cdi", env=env, status=1)
+    assert refused.stderr.startswith("the state is in /dev/shm, which a container has for itself")
+
+
+def test_cdi_for_the_machine(box):  # noqa: F811
+    box.create(MIB)
+    script = ('mount -t tmpfs tmpfs "$1"; mkdir "$1/up" "$1/work"; '
+              'mount -t overlay overlay -o "lowerdir=/etc,upperdir=$1/up,workdir=$1/work" /etc || exit 77; '
+              f'umask 077; {CHRONOS} cdi --write; cat /etc/cdi/chronos.json; stat -c %a /etc/cdi/chronos.json')
+    folder = box.folder / "etc"
+    folder.mkdir()
+    done = subprocess.run(["unshare", "--mount", "--propagation", propagation(), "sh", "-ec", script,
+                           "sh", str(folder)], env=box.env, text=True, capture_output=True,
+                          timeout=PATIENCE, check=False)
+    if done.returncode == 77:
+        pytest.skip(f"no overlay of /etc here: {done.stderr.strip()}")
+    first, *text, mode = done.stdout.splitlines()
+    assert first == "Wrote /etc/cdi/chronos.json with 2 devices", done.stderr
+    assert mode == "644"
+    check_rules(json.loads("\n".join(text)))
+
+
+# A container by hand: what a runtime does with a device of the specification.
+BY_HAND = r"""
+mount -t tmpfs tmpfs /run
+mount -t tmpfs tmpfs /usr/local
+while read -r from to; do
+    mkdir -p "$(dirname "$to")"
+    if [ -d "$from" ]; then mkdir -p "$to"; else : > "$to"; fi
+    mount --bind "$from" "$to"
+done < "$1"
+shift
+exec "$@"
+"""
+
+
+def test_a_container_made_by_hand_from_the_specification(box, tmp_path):  # noqa: F811
+    box.create(64 * MIB)
+    document = cdi(box)
+    device = next(one for one in document["devices"] if one["name"] == "p1")
+    edits = [document["containerEdits"], device["containerEdits"]]
+    mounts = [mount for one in edits for mount in one["mounts"]]
+    table = tmp_path / "mounts"
+    table.write_text("".join(f"{one['hostPath']} {one['containerPath']}\n" for one in mounts),
+                     encoding="utf-8")
+    env = {name: value for name, value in box.env.items() if name != "CHRONOS_STATE_DIR"}
+    env.update(setting.split("=", 1) for one in edits for setting in one["env"])
+    code = ("import opencl as cl; context = cl.context()\n"
+            f"print(cl.buffer(context, {MIB})[1], cl.buffer(context, {64 * MIB})[1], flush=True)\n"
+            "import subprocess; subprocess.run(['/usr/local/bin/chronos', 'list', '--json'])")
+    done = subprocess.run(["unshare", "--mount", "--pid", "--fork", "--mount-proc", "--propagation",
+                           propagation(), "sh", "-ec", BY_HAND, "sh", str(table), PYTHON, "-c", code],
+                          env=env, text=True, capture_output=True, timeout=PATIENCE, check=False)
+    first, _, listed = done.stdout.partition("\n")
+    assert first == f"0 {REFUSED}", done.stderr
+    assert json.loads(listed)["partitions"][0]["used_bytes"] == MIB
+
+
+# --- Podman -------------------------------------------------------------------------------------
+
+# The root of the machine as an overlay that goes away, and one kind of control groups: crun wants no
+# mixture of the two.
+PODMAN = r"""
+mount -t tmpfs tmpfs "$1"
+mkdir "$1/up" "$1/work" "$1/root"
+mount -t overlay overlay -o "lowerdir=/,upperdir=$1/up,workdir=$1/work" "$1/root" || exit 77
+umount -l /sys/fs/cgroup && mount -t cgroup2 cgroup2 /sys/fs/cgroup || exit 77
+mount -t tmpfs tmpfs /run
+mkdir /run/cdi
+"$2" cdi --output /run/cdi/chronos.json >&2
+shift 2
+exec podman --storage-driver vfs --root /run/store --runroot /run/podman --cgroup-manager cgroupfs \
+    run --rm --runtime crun --cgroups disabled --network host --security-opt seccomp=unconfined \
+    --ulimit nofile=1024:1024 --ulimit nproc=1000:1000 "$@"
+"""
+
+
+@pytest.mark.skipif(not FULL, reason="only with --full")
+def test_podman(box, tmp_path):  # noqa: F811
+    """`podman run --device chronos.dev/partition=p1 --rootfs ...` is in the partition."""
+    for tool in ("podman", "crun"):
+        if shutil.which(tool) is None:
+            pytest.skip(f"no {tool}")
+    box.create(64 * MIB)
+    folder = tmp_path / "podman"
+    folder.mkdir()
+
+    def run(device, *command):
+        variables = [f"--env={name}={value}" for name, value in box.driver.variables.items()]
+        return subprocess.run(
+            ["unshare", "--mount", "--propagation", propagation(), "sh", "-e", "-c", PODMAN, "sh",
+             str(folder), str(CHRONOS), *device, *variables,
+             f"--volume={box.driver.folder}:{box.driver.folder}",
+             f"--env=PYTHONPATH={box.scripts}", "--rootfs", f"{folder}/root", *command],
+            env=box.env, text=True, capture_output=True, timeout=PATIENCE, check=False)
+
+    tried = run([], "/bin/true")
+    if tried.returncode != 0:
+        pytest.skip(f"Podman does not run here: {tried.stderr.strip()}")
+    code = ("import opencl as cl; context = cl.context()\n"
+            f"print(cl.buffer(context, {MIB})[1], cl.buffer(context, {64 * MIB})[1])")
+    for device in ("p1", "all"):
+        done = run(["--device", f"chronos.dev/partition={device}"], PYTHON, "-c", code)
+        assert done.stdout == f"0 {REFUSED}\n", done.stderr
+    refused = run(["--device", "chronos.dev/partition=p2"], "/bin/true")
+    assert refused.returncode != 0 and "chronos.dev/partition=p2" in refused.stderr
