@@ -46,7 +46,7 @@ struct ProcessUse {
   // `pid` counts in the caller's own pid namespace. Of a container that the caller can look into, it
   // is the number that the process has outside.
   bool is_here = true;
-  ProcessIdentity self;  // as the process itself knows it
+  ProcessIdentity self{};  // as the process itself knows it
 };
 
 struct PartitionInfo {

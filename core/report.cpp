@@ -45,7 +45,8 @@ Json partition_json(const PartitionInfo& partition, UserNames& users) {
     Json one{{"pid", process.pid}, {"used_bytes", process.used_bytes}};
     // There it is another process, or none: nobody must signal that number.
     if (!process.is_here) one["pid"] = nullptr;
-    if (process.self.pid != process.pid || !process.is_here) one["pid_inside"] = process.self.pid;
+    const bool has_two = process.self.pid != 0 && process.self.pid != process.pid;
+    if (has_two || !process.is_here) one["pid_inside"] = process.self.pid;
     processes.push_back(std::move(one));
   }
   Json json;
