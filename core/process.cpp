@@ -17,6 +17,7 @@
 
 #include "core/clock.hpp"
 #include "core/posix.hpp"
+#include "core/procfs.hpp"
 
 namespace chronos {
 namespace {
@@ -51,16 +52,6 @@ bool parse_stat(const std::string& text, Stat& out) {
 bool read_stat(const char* path, Stat& out) {
   std::string text;
   return read_small_file(path, text, 4096) && parse_stat(text, out);
-}
-
-// procfs may be missing, or mounted for another pid namespace (unshare --pid without a new /proc):
-// then its numbers are not ours.
-bool proc_is_ours() {
-  char text[32];
-  ssize_t length = ::readlink("/proc/self", text, sizeof text - 1);
-  if (length <= 0) return false;
-  text[length] = '\0';
-  return fmt::format("{}", ::getpid()) == text;
 }
 
 std::uint32_t own_pid_namespace() {
@@ -105,6 +96,14 @@ pid_t innermost_pid(pid_t pid) {
 }
 
 }  // namespace
+
+bool proc_is_ours() {
+  char text[32];
+  ssize_t length = ::readlink("/proc/self", text, sizeof text - 1);
+  if (length <= 0) return false;
+  text[length] = '\0';
+  return fmt::format("{}", ::getpid()) == text;
+}
 
 ProcessIdentity this_process() {
   ProcessIdentity self;

@@ -47,7 +47,7 @@ class PartitionInfo(NamedTuple):
     pid: Optional[int]
     #: ``"active"``, or ``"draining"``: it has ended, but programs still hold memory in it.
     state: str
-    #: Bytes held, by process.
+    #: Bytes held, by process; not of those in containers that cannot be looked into from here.
     processes: Mapping[int, int]
     #: An id that no later partition of the same name can have.
     handle: str

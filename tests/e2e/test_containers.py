@@ -135,6 +135,16 @@ def test_a_held_partition_ends_with_its_container(box):  # noqa: F811
     assert box.partitions() == {}
 
 
+def test_a_program_is_ended_without_procfs_of_ones_own(box):  # noqa: F811
+    """The tree of a command is found in /proc. Where that is another namespace's, its numbers are those
+    of others: only the program itself is ended."""
+    box.create(MIB, duration="2s")
+    done = box.run(*container(proc=False)[:-4], CHRONOS, "run", "--partition", "p1", "--on-expiry",
+                   "kill", "--", "sleep", 3600, door=None)
+    assert done.returncode == 124, done.stderr
+    assert "could not be ended" not in done.stderr
+
+
 # --- user namespaces ----------------------------------------------------------------------------
 
 def bwrap(*options):
