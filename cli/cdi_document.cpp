@@ -119,15 +119,18 @@ Result<void> check_cdi(const Json& document) {
   for (const Json& device : devices) {
     const std::string name = device.value("name", "");
     if (!is_label(name, true, "-_.:")) {
-      return fail(ErrorCode::kInvalid, fmt::format("{} is no name of a device", chronos::quoted(name)));
+      return fail(ErrorCode::kInvalid,
+                  fmt::format("{} is no name of a device", chronos::quoted(name)));
     }
     if (std::find(names.begin(), names.end(), name) != names.end()) {
-      return fail(ErrorCode::kInvalid, fmt::format("there are two devices {}", chronos::quoted(name)));
+      return fail(ErrorCode::kInvalid,
+                  fmt::format("there are two devices {}", chronos::quoted(name)));
     }
     names.push_back(name);
     const Json edits = device.value("containerEdits", Json::object());
     if (edits.empty()) {
-      return fail(ErrorCode::kInvalid, fmt::format("the device {} changes nothing", chronos::quoted(name)));
+      return fail(ErrorCode::kInvalid,
+                  fmt::format("the device {} changes nothing", chronos::quoted(name)));
     }
     good = check_edits(edits);
     if (!good) return good;
