@@ -139,12 +139,6 @@ Result<UniqueFd> open_file(const StateDir& state, const FileName& name, int flag
   return fd;
 }
 
-Result<Grant> read_grant(const StateDir& state, const FileName& name) {
-  auto opened = open_grant(state, name, O_RDONLY);
-  if (!opened) return pass_on(opened);
-  return std::move(opened->grant);
-}
-
 namespace {
 
 // Whether the caller's own ledger names the grant of that inode: only root makes files that belong
@@ -181,7 +175,14 @@ Provenance provenance_of(const StateDir& state, const FileName& name, int fd, ui
 
 }  // namespace
 
-Result<OpenedGrant> open_grant(const StateDir& state, const FileName& name, int flags) {
+void judge_caller(Grant& grant, uid_t me) {
+  grant.is_mine = grant.owner == me;
+  grant.may_write = grant.creator == me || me == 0;
+}
+
+namespace {
+
+Result<OpenedGrant> open_unjudged(const StateDir& state, const FileName& name, int flags) {
   uid_t shown = 0;
   off_t size = 0;
   auto fd = open_file(state, name, flags, shown, size);
@@ -198,11 +199,7 @@ Result<OpenedGrant> open_grant(const StateDir& state, const FileName& name, int 
   }
   auto grant = validate(layout, name.token, name.uid, from.creator);
   if (!grant) return pass_on(grant);
-  if (users.is_plain()) {
-    const uid_t me = ::geteuid();  // once: a look asks for each of many
-    grant->is_mine = grant->owner == me;
-    grant->may_write = shown == me || me == 0;
-  } else {
+  if (!users.is_plain()) {
     const bool made_by_me = users.is_caller(shown);
     const uid_t me = users.me();
     grant->is_mine = from.granted_to_me || (made_by_me && grant->owner == from.creator) ||
@@ -212,6 +209,26 @@ Result<OpenedGrant> open_grant(const StateDir& state, const FileName& name, int 
   grant->shown_creator = shown;
   grant->inode = from.inode;
   return OpenedGrant{std::move(*fd), std::move(*grant), words_of(layout)};
+}
+
+}  // namespace
+
+Result<OpenedGrant> open_grant(const StateDir& state, const FileName& name, int flags) {
+  auto opened = open_unjudged(state, name, flags);
+  if (opened && state.users().is_plain()) judge_caller(opened->grant, ::geteuid());
+  return opened;
+}
+
+Result<Grant> read_grant(const StateDir& state, const FileName& name) {
+  auto opened = open_grant(state, name, O_RDONLY);
+  if (!opened) return pass_on(opened);
+  return std::move(opened->grant);
+}
+
+Result<Grant> read_one_of_many(const StateDir& state, const FileName& name) {
+  auto opened = open_unjudged(state, name, O_RDONLY);
+  if (!opened) return pass_on(opened);
+  return std::move(opened->grant);
 }
 
 Result<LedgerUse> read_ledger(const StateDir& state, const Grant& grant) {
@@ -246,7 +263,8 @@ Result<LedgerUse> read_ledger(const StateDir& state, const Grant& grant) {
                  offsetof(LedgerLayout, slots))) {
     return fail(ErrorCode::kDamaged, "is truncated");
   }
-  const bool hostile = !grant.is_mine && grant.owner != 0;
+  const bool is_mine = users.is_plain() ? grant.owner == ::geteuid() : grant.is_mine;
+  const bool hostile = !is_mine && grant.owner != 0;
   KernelJudge judge(fd->get(), hostile ? std::optional(owner) : std::nullopt);
   const std::uint32_t here = this_process().pid_namespace;
   Ledger ledger(layout.get());

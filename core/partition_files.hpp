@@ -57,6 +57,10 @@ Result<UniqueFd> open_file(const StateDir& state, const FileName& name, int flag
 // Errors: kNotFound (it went away meanwhile), kDamaged, kExpired (another boot's), kPermission,
 // kSystem.
 Result<Grant> read_grant(const StateDir& state, const FileName& name);
+// The same for who reads many and asks the kernel once who they are: judge_caller() is left to do.
+Result<Grant> read_one_of_many(const StateDir& state, const FileName& name);
+// Sets what a grant is to the caller, `me`, where owners show as they are.
+void judge_caller(Grant& grant, uid_t me);
 
 // The words of a grant that may change, as they stand in the file.
 struct GrantWords {

@@ -236,7 +236,7 @@ Result<Registry::Look> Registry::look_for(std::string_view id) {
 Registry::Sighting Registry::see(const FileName& name, bool all_ledgers, GrantClamp& clamp,
                                  std::mutex& clamping) const {
   Sighting seen;
-  auto grant = read_grant(state_, name);
+  auto grant = read_one_of_many(state_, name);
   if (!grant) {
     const bool gone = grant.error().code == ErrorCode::kNotFound;
     const bool hidden = grant.error().code == ErrorCode::kPermission && !state_.users().is_plain();
@@ -303,6 +303,7 @@ Result<Registry::Look> Registry::look(const Scope& scope) {
       seen[i] = see(wanted[i], scope.all_ledgers, clamp, clamping);
     }
   });
+  const uid_t me = ::geteuid();
   PassedOver passed(state_);
   std::vector<Pair> whole;
   look.entries.reserve(seen.size());
@@ -334,6 +335,7 @@ Result<Registry::Look> Registry::look(const Scope& scope) {
   sort_by_age(look.entries);
   for (std::string& line : passed.lines()) warnings_.push_back(std::move(line));
   for (Entry& entry : look.entries) {
+    if (state_.users().is_plain()) judge_caller(entry.grant, me);
     clamp.clamp_bytes(entry.grant, entry.over, entry.use.used_bytes);
   }
   return look;
