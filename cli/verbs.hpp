@@ -28,6 +28,7 @@ int queue_verb(const Invocation& invocation);
 int doctor_verb(const Invocation& invocation);
 int cdi_verb(const Invocation& invocation);
 int policy_verb(const Invocation& invocation);
+int enforce_verb(const Invocation& invocation);
 int setup_verb(const Invocation& invocation);
 
 }  // namespace chronos::cli
