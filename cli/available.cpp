@@ -23,7 +23,7 @@ int available_verb(const Invocation& invocation) {
   if (!device) return report(device.error());
   Result<std::vector<PartitionInfo>> partitions = registry->list();
   if (!partitions) return report(partitions.error());
-  print_warning_lines(registry->warnings());
+  print_warnings(*registry);
 
   DeviceUse use = Registry::use_of(*device, *partitions);
   if (arguments.json()) return print(to_text(available_json(*device, use)));

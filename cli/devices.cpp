@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "cli/output.hpp"
 #include "core/drivers.hpp"
 #include "core/inventory.hpp"
 #include "core/inventory_store.hpp"
@@ -42,6 +43,14 @@ void use_current_numbers(const Registry& registry, std::vector<PartitionInfo>& p
                                [&](const Device& one) { return one.key == partition.device_key; });
     if (device != devices.end()) partition.device_index = device->index;
   }
+}
+
+void print_warnings(const Registry& registry) {
+  print_warning_lines(registry.warnings());
+  if (registry.hidden() == 0) return;
+  print_warning_line(fmt::format(
+      "{} partition{} of users whom this user namespace does not show {} not counted here",
+      registry.hidden(), registry.hidden() == 1 ? "" : "s", registry.hidden() == 1 ? "is" : "are"));
 }
 
 }  // namespace chronos::cli

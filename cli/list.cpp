@@ -19,7 +19,9 @@ std::string holders(const PartitionInfo& partition) {
   std::string text;
   for (const ProcessUse& process : partition.processes) {
     if (!text.empty()) text += ", ";
-    text += fmt::format("pid {} holds {}", process.pid, format_bytes(process.used_bytes));
+    text += fmt::format("pid {}{} holds {}", process.pid,
+                        process.is_here ? "" : " of another pid namespace",
+                        format_bytes(process.used_bytes));
   }
   return text.empty() ? format_bytes(partition.used_bytes) + " held" : text;
 }
@@ -102,7 +104,7 @@ int list_verb(const Invocation& invocation) {
   if (!registry) return report(registry.error());
   Result<std::vector<PartitionInfo>> partitions = registry->list();
   if (!partitions) return report(partitions.error());
-  print_warning_lines(registry->warnings());
+  print_warnings(*registry);
   use_current_numbers(*registry, *partitions);
   // Scripts take the first id for one that can be used.
   std::stable_partition(partitions->begin(), partitions->end(), [](const PartitionInfo& one) {

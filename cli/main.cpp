@@ -35,6 +35,7 @@ constexpr std::array kVerbs = {
          queue_verb},
     Verb{"doctor", "[-- CMD...]", "say what works here and what does not, or what a program does",
          doctor_verb},
+    Verb{"cdi", "[--write | --output FILE]", "describe partitions to Docker and Podman", cdi_verb},
     Verb{"policy", "check [file] | show [--user U]", "check the policy, or show what it allows",
          policy_verb},
     Verb{"enforce", "on | off | status", "put the shim into every program of this machine (root)",

@@ -17,6 +17,7 @@
 #include <unordered_set>
 
 #include "core/posix.hpp"
+#include "core/procfs.hpp"
 #include "core/units.hpp"
 
 namespace chronos::cli {
@@ -83,6 +84,7 @@ std::optional<std::vector<pid_t>> children_of(pid_t pid) {
 // The kernel may leave out one child while another is being collected. Whoever calls this looks
 // until nothing new turns up, and what kill_tree() leaves has waitpid()'s word for being the last.
 std::vector<Process> own_descendants() {
+  if (!proc_is_ours()) return {};
   auto open = children_of(::getpid());
   if (!open) return descendants_of(::getpid(), all_processes());
   std::vector<Process> found;
@@ -146,6 +148,7 @@ void freeze_tree() {
 
 std::vector<Process> all_processes() {
   std::vector<Process> processes;
+  if (!proc_is_ours()) return processes;
   std::unique_ptr<DIR, int (*)(DIR*)> folder(::opendir("/proc"), ::closedir);
   if (!folder) return processes;
   while (const dirent* entry = ::readdir(folder.get())) {
@@ -200,9 +203,10 @@ void signal_tree(int signal, pid_t told) {
   }
 }
 
-std::vector<Process> kill_tree(std::uint64_t patience_ns) {
+std::vector<Process> kill_tree(std::uint64_t patience_ns, pid_t child) {
   constexpr std::uint64_t kLookAgain = 20'000'000;
   freeze_tree();
+  if (child > 0 && !proc_is_ours()) ::kill(child, SIGKILL);
   std::uint64_t since = monotonic_ns();
   std::size_t left = 0;
   for (;;) {

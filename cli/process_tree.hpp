@@ -20,7 +20,8 @@ struct Process {
   bool is_dead() const { return (state == 'Z' && threads <= 1) || state == 'X'; }
 };
 
-// Every process that can be seen. Empty if /proc is not there.
+// Every process that can be seen. Empty if /proc is not there, or is of another pid namespace: then
+// its numbers mean others here, and nobody may be signalled by them.
 std::vector<Process> all_processes();
 
 // The living descendants of `ancestor` among `processes`, zombies left out (their children kept).
@@ -36,6 +37,7 @@ void signal_tree(int signal, pid_t told = 0);
 // Kills every descendant of the caller, which must be a subreaper with SIGCHLD blocked, and waits
 // until the last is gone. Returns those that were still there after `patience_ns` without any
 // change: only what is stuck in the kernel, or belongs to a user whom the caller may not signal.
-std::vector<Process> kill_tree(std::uint64_t patience_ns);
+// Where /proc cannot be used, only `child` is killed, a child that has not been collected.
+std::vector<Process> kill_tree(std::uint64_t patience_ns, pid_t child = 0);
 
 }  // namespace chronos::cli

@@ -22,8 +22,7 @@ struct Released {
 };
 
 bool may_end(const PartitionInfo& partition) {
-  const uid_t me = ::geteuid();
-  return me == 0 || partition.owner == me || partition.creator == me;
+  return partition.is_mine || partition.may_write;
 }
 
 // What --user and --all mean. Draining partitions are only of interest to --force.

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "cli/arguments.hpp"
+#include "cli/devices.hpp"
 #include "cli/table.hpp"
 #include "cli/verbs.hpp"
 #include "core/facts/health.hpp"
@@ -108,7 +109,7 @@ int stats_verb(const Invocation& invocation) {
   Result<std::vector<PartitionInfo>> partitions = registry->list();
   if (!partitions) return report(partitions.error());
   print_warning_lines(inventory->warnings);
-  print_warning_lines(registry->warnings());
+  print_warnings(*registry);
 
   std::vector<DeviceStanding> devices;
   for (const Device& device : inventory->devices) {

@@ -26,6 +26,7 @@ int acquire_verb(const Invocation& invocation);
 int run_verb(const Invocation& invocation);
 int queue_verb(const Invocation& invocation);
 int doctor_verb(const Invocation& invocation);
+int cdi_verb(const Invocation& invocation);
 int policy_verb(const Invocation& invocation);
 int enforce_verb(const Invocation& invocation);
 int setup_verb(const Invocation& invocation);

@@ -41,7 +41,11 @@ Result<std::unique_ptr<Attachment>> Attachment::attach(const StateDir& state, co
   off_t size = 0;
   auto grant_fd = open_file(state, grant_name, O_RDONLY, owner, size);
   if (!grant_fd) return about(state, grant_name, std::move(grant_fd.error()));
-  if (owner != grant.creator || size != static_cast<off_t>(kGrantFileSize)) {
+  struct stat st {};
+  const bool is_same =
+      owner == grant.shown_creator &&
+      (grant.inode == 0 || (::fstat(grant_fd->get(), &st) == 0 && st.st_ino == grant.inode));
+  if (!is_same || size != static_cast<off_t>(kGrantFileSize)) {
     return about(state, grant_name, {ErrorCode::kDamaged, "was changed", ""});
   }
   auto ledger_fd = open_file(state, ledger_name, O_RDWR, owner, size);
@@ -54,7 +58,6 @@ Result<std::unique_ptr<Attachment>> Attachment::attach(const StateDir& state, co
   if (!checked) return about(state, ledger_name, std::move(checked.error()));
 
   std::unique_ptr<Attachment> self(new Attachment(grant, state.path(), ledger_name.text()));
-  struct stat st {};
   ::fstat(ledger_fd->get(), &st);
   self->ledger_device_ = st.st_dev;
   self->ledger_inode_ = st.st_ino;

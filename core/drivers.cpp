@@ -60,6 +60,12 @@ class KeyMaker {
         std::to_string(info.st_size));
   }
 
+  void add_root() {
+    struct stat root {};
+    if (::stat("/", &root) != 0) return add("no root");
+    add(std::to_string(root.st_dev) + " " + std::to_string(root.st_ino));
+  }
+
   // What drivers are told by the environment about which devices they have.
   void add_environment() {
     if (environment_is_untrusted()) return add("no environment");  // and the probe gets none
@@ -135,6 +141,8 @@ class Finder {
     drivers.is_fallback = list_.empty();
     if (drivers.is_fallback) add_library(kLoader);
     key_.add_environment();
+    // A container may have the same driver and fewer devices.
+    key_.add_root();
     drivers.list = std::move(list_);
     drivers.key = key_.text();
     return drivers;

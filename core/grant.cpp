@@ -157,7 +157,7 @@ Result<Grant> validate(const GrantLayout& layout, const Token& token, uid_t name
   grant.token = layout.token;
   grant.number = layout.number;
   grant.owner = layout.owner_uid;
-  grant.creator = creator;
+  grant.creator = grant.shown_creator = creator;
   grant.creator_pid = layout.creator_pid;
   grant.device_index = std::max(layout.device_index, -1);
   grant.device_total_bytes = std::min(layout.device_total_bytes, kMaxBytes);

@@ -76,6 +76,11 @@ struct Grant {
   bool ended = false;
   // Whatever its words come to say while programs run, they count for no more than this.
   std::uint64_t most_bytes = kMaxBytes, latest_deadline_ns = UINT64_MAX;
+  // By the kernel's word, whatever the caller's user namespace calls the two.
+  bool is_mine = false;     // the caller owns the partition
+  bool may_write = false;   // and may change the grant
+  uid_t shown_creator = 0;  // the file's owner as the caller sees it
+  std::uint64_t inode = 0;  // of the file, in a user namespace; else 0
 
   // The most that its programs can hold now.
   std::uint64_t most_held_bytes() const { return std::max(limit_bytes, draining_bytes); }

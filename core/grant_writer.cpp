@@ -76,7 +76,7 @@ Result<GrantWriter> GrantWriter::open(const StateDir& state, const FileName& nam
 Result<void> GrantWriter::replace(std::size_t offset, std::uint64_t& known, std::uint64_t value) {
   if (known == value) return {};
   Word& word = *reinterpret_cast<Word*>(static_cast<char*>(region_->get_address()) + offset);
-  const bool own = grant_.creator == ::geteuid();
+  const bool own = grant_.shown_creator == ::geteuid();
   const Stored stored = own ? store(word, known, value) : store_in_child(word, known, value);
   CHRONOS_POINT(word_stored);
   if (stored == Stored::kYes) {

@@ -39,10 +39,11 @@ void for_each_file(const StateDir& state, const std::string& prefix, Use use) {
 std::string owner_prefix(uid_t owner) { return "chronos." + std::to_string(owner) + "."; }
 
 // The file itself decides what it is, not the name that led to it.
-bool is_trusted(int fd, uid_t owner, std::size_t& size, timespec& when) {
+bool is_trusted(int fd, const UserView& users, uid_t owner, std::size_t& size, timespec& when) {
   struct stat info {};
   if (::fstat(fd, &info) != 0) return false;
-  if (!S_ISREG(info.st_mode) || info.st_nlink != 1 || info.st_uid != owner) return false;
+  if (!S_ISREG(info.st_mode) || info.st_nlink != 1) return false;
+  if (users.owner_of(owner, info.st_uid) != owner) return false;
   if (info.st_size < 0 || static_cast<std::size_t>(info.st_size) > kMaxInventoryFile) return false;
   size = static_cast<std::size_t>(info.st_size);
   when = info.st_mtim;
@@ -71,7 +72,7 @@ std::optional<StoredInventory> InventoryStore::read_file(const std::string& name
   }));
   std::size_t size = 0;
   timespec when{};
-  if (!fd || !is_trusted(fd.get(), owner, size, when)) return std::nullopt;
+  if (!fd || !is_trusted(fd.get(), state_.users(), owner, size, when)) return std::nullopt;
   std::string text(size, '\0');
   if (!pread_all(fd.get(), text.data(), size, 0)) return std::nullopt;
   auto stored = parse_inventory(text);
@@ -82,16 +83,16 @@ std::optional<StoredInventory> InventoryStore::read_file(const std::string& name
 }
 
 std::optional<InventoryStore::Candidate> InventoryStore::candidate(std::string_view name) const {
-  const uid_t self = ::geteuid();
+  const UserView& users = state_.users();
   const bool is_root = name.starts_with(prefix_of(0));
-  if (!is_root && !name.starts_with(prefix_of(self))) return std::nullopt;
+  if (!is_root && !name.starts_with(prefix_of(users.me()))) return std::nullopt;
   // A stranger may make files named as root's; they must not crowd out the real ones.
-  const uid_t owner = is_root ? 0 : self;
+  const uid_t owner = is_root ? 0 : users.me();
   Candidate one{std::string(name), owner};
   struct stat info {};
   const bool is_owners =
       ::fstatat(state_.fd(), one.name.c_str(), &info, AT_SYMLINK_NOFOLLOW) == 0 &&
-      info.st_uid == owner;
+      users.owner_of(owner, info.st_uid) == owner;
   return is_owners ? std::optional(std::move(one)) : std::nullopt;
 }
 
@@ -134,7 +135,7 @@ std::optional<std::string> InventoryStore::publish(const std::string& text,
   if (retry_eintr([&] { return ::getrandom(random, sizeof random, 0); }) != sizeof random) {
     return failure("getrandom");
   }
-  name = prefix_of(::geteuid()) + to_hex(std::string_view(random, sizeof random));
+  name = prefix_of(state_.users().me()) + to_hex(std::string_view(random, sizeof random));
   name += kSuffix;
   // Without a name until it is whole; where the file system cannot do that, readers find a file
   // that is cut short and take it for none.
@@ -173,7 +174,7 @@ void InventoryStore::remove_own_but(const std::string& newest) const {
     timespec when;
     std::string name;
   };
-  const uid_t self = ::geteuid();
+  const uid_t self = state_.users().me();
   const std::string same_key = prefix_of(self);
   std::vector<Old> others;
   for_each_file(state_, owner_prefix(self), [&](std::string name) {
@@ -183,7 +184,7 @@ void InventoryStore::remove_own_but(const std::string& newest) const {
       return;
     }
     if (::fstatat(state_.fd(), name.c_str(), &info, AT_SYMLINK_NOFOLLOW) != 0) return;
-    if (info.st_uid != self) return;
+    if (info.st_uid != ::geteuid()) return;
     if (name.starts_with(same_key)) {
       ::unlinkat(state_.fd(), name.c_str(), 0);
       CHRONOS_POINT(inventory_older_gone);
@@ -202,6 +203,7 @@ void InventoryStore::remove_own_but(const std::string& newest) const {
 std::optional<std::string> InventoryStore::write(const Inventory& inventory,
                                                  std::uint64_t looked_at) const {
   if (boot_id_.empty()) return "the devices cannot be remembered: the kernel names no boot id";
+  if (state_.users().me() == kUnknownUid) return std::nullopt;  // and under no name
   std::string text = to_text({boot_id_, drivers_key_, looked_at, inventory});
   // What no reader would accept is not written.
   if (!parse_inventory(text)) return "the devices cannot be remembered: there is too much to say";
@@ -213,7 +215,8 @@ std::optional<std::string> InventoryStore::write(const Inventory& inventory,
 }
 
 UniqueFd InventoryStore::lock(std::chrono::milliseconds patience) const {
-  const std::string name = owner_prefix(::geteuid()) + "probe.lock";
+  if (state_.users().me() == kUnknownUid) return {};
+  const std::string name = owner_prefix(state_.users().me()) + "probe.lock";
   auto open = [&](int flags) {
     return UniqueFd(retry_eintr([&] {
       return ::openat(state_.fd(), name.c_str(),

@@ -19,7 +19,7 @@ std::string Scope::handles() const {
 }
 
 Result<void> check_usable(const PartitionInfo& partition) {
-  if (partition.owner != ::geteuid()) {
+  if (!partition.is_mine) {
     return fail(ErrorCode::kPermission,
                 "Permission denied: partition owned by " + user_name(partition.owner));
   }

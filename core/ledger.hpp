@@ -70,6 +70,9 @@ struct LedgerHeader {
   BootId boot_id;
   std::uint32_t owner_uid;
   std::uint32_t entered;  // written for the time that the kernel then gives the file
+  // Of the grant that it was made with; 0: not told. In a user namespace that does not show who
+  // made the grant, this is the owner's or root's word for it.
+  std::uint64_t grant_inode;
   alignas(64) std::atomic<std::uint64_t> ended;       // set once by the owner, never cleared
   alignas(64) std::atomic<std::uint64_t> slots_high;  // no slot at or above it was ever claimed
   alignas(64) std::atomic<std::uint64_t> peak;        // most bytes admitted at once; for display
@@ -92,6 +95,7 @@ struct LedgerLayout {
   LedgerHeader header;
   alignas(4096) LedgerSlot slots[kLedgerSlots];
 };
+static_assert(offsetof(LedgerHeader, grant_inode) == 56 && offsetof(LedgerHeader, ended) == 64);
 static_assert(sizeof(LedgerSlot) == 64 && sizeof(LedgerLayout) == 4096 + 64 * kLedgerSlots);
 static_assert(std::atomic<std::uint64_t>::is_always_lock_free);
 

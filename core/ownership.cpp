@@ -4,36 +4,13 @@
 #include <sys/stat.h>
 
 #include <algorithm>
-#include <cstdio>
 
-#include "core/posix.hpp"
 #include "core/users.hpp"
 
 namespace chronos {
 namespace {
 
 constexpr std::size_t kLinesEach = 5;
-
-// What the kernel calls owners that a user namespace does not know.
-uid_t overflow_uid() {
-  std::string text;
-  unsigned uid = 65534;
-  if (read_small_file("/proc/sys/kernel/overflowuid", text, 64)) {
-    (void)std::sscanf(text.c_str(), "%u", &uid);
-  }
-  return uid;
-}
-
-// None: without procfs it cannot be told. Empty: a user namespace that maps nobody.
-std::optional<std::string> own_uid_map() {
-  std::string text;
-  return read_small_file("/proc/self/uid_map", text) ? std::optional(text) : std::nullopt;
-}
-
-bool in_user_namespace() {
-  const auto map = own_uid_map();
-  return map && !is_initial_uid_map(*map);
-}
 
 std::optional<struct stat> stat_of(const StateDir& state, const FileName& name) {
   struct stat st {};
@@ -53,9 +30,10 @@ std::string removal(const StateDir& state, uid_t uid) {
 
 std::optional<uid_t> squatter_of(const StateDir& state, const FileName& name) {
   const auto st = stat_of(state, name);
-  if (!st || st->st_uid == name.uid || st->st_uid == 0) return std::nullopt;
-  // There it may be root's.
-  if (st->st_uid == overflow_uid() && in_user_namespace()) return std::nullopt;
+  if (!st) return std::nullopt;
+  const uid_t owner = state.users().owner_of(name.uid, st->st_uid);
+  // Of whom it cannot be told it may be root.
+  if (owner == kUnknownUid || owner == name.uid || owner == 0) return std::nullopt;
   return st->st_uid;
 }
 
@@ -64,41 +42,27 @@ bool is_file_of(const StateDir& state, const FileName& name, uid_t uid) {
   return st && S_ISREG(st->st_mode) && st->st_uid == uid;
 }
 
-bool is_initial_uid_map(std::string_view text) {
-  unsigned long inside = 1, outside = 1, count = 0;
-  return std::sscanf(std::string(text).c_str(), "%lu %lu %lu", &inside, &outside, &count) == 3 &&
-         inside == 0 && outside == 0 && count == 4294967295UL;
+bool owners_are_hidden(const StateDir& state) { return state.users().hides_strangers(); }
+
+tl::unexpected<Error> strangers_are_hidden(const StateDir& state, std::string otherwise) {
+  return fail(ErrorCode::kPermission,
+              fmt::format("Permission denied: in this user namespace nobody can tell whose the "
+                          "partitions in {} are",
+                          state.path()),
+              std::move(otherwise));
 }
 
-std::optional<uid_t> outer_uid(std::string_view uid_map, uid_t inside) {
-  while (!uid_map.empty()) {
-    const std::size_t end = std::min(uid_map.find('\n'), uid_map.size());
-    const std::string line(uid_map.substr(0, end));
-    uid_map.remove_prefix(std::min(end + 1, uid_map.size()));
-    unsigned long first = 0, outside = 0, count = 0;
-    if (std::sscanf(line.c_str(), "%lu %lu %lu", &first, &outside, &count) != 3) continue;
-    if (inside >= first && inside - first < count) {
-      return static_cast<uid_t>(outside + (inside - first));
-    }
-  }
-  return std::nullopt;
-}
-
-bool owners_are_hidden(const StateDir& state) {
-  struct stat st {};
-  return ::fstat(state.fd(), &st) == 0 && st.st_uid == overflow_uid() && in_user_namespace();
-}
-
-bool may_own_unseen(const std::vector<FileName>& names) {
-  const std::optional<uid_t> outer = outer_uid(own_uid_map().value_or(""), ::geteuid());
-  return std::any_of(names.begin(), names.end(), [&](const FileName& name) {
-    return name.kind == FileKind::kGrant && (!outer || name.uid == *outer);
-  });
+bool may_be_mine(const StateDir& state, const FileName& grant) {
+  const UserView& users = state.users();
+  if (users.me() == kUnknownUid) return true;
+  const auto ledger = stat_of(state, {grant.uid, grant.token, FileKind::kLedger});
+  if (!ledger) return grant.uid == users.me();
+  return users.knows(ledger->st_uid);
 }
 
 void PassedOver::add(const FileName& name, const Error& error) {
-  const uid_t me = ::geteuid();
-  if (error.code == ErrorCode::kExpired || (name.uid != me && me != 0)) return;
+  const UserView& users = state_.users();
+  if (error.code == ErrorCode::kExpired || (name.uid != users.me() && !users.i_am_root())) return;
   if (squatter_of(state_, name)) return;
   Pile& pile = more_[name.uid];
   if (++pile.count > kLinesEach) return;

@@ -23,18 +23,16 @@ std::optional<uid_t> squatter_of(const StateDir& state, const FileName& name);
 // Whether a regular file of that name is there and belongs to `uid`.
 bool is_file_of(const StateDir& state, const FileName& name, uid_t uid);
 
-// `text` of /proc/PID/uid_map.
-bool is_initial_uid_map(std::string_view text);
-// What the caller is called outside of its user namespace, by that text; none: nobody knows.
-std::optional<uid_t> outer_uid(std::string_view uid_map, uid_t inside);
-
 // In a user namespace that does not know the owner of the state directory, all strangers look alike
 // to the kernel: then nobody can tell whose partitions are there.
 bool owners_are_hidden(const StateDir& state);
 
-// Whether a grant in `names` may be the caller's own though it does not look so from here. Only
-// where owners_are_hidden().
-bool may_own_unseen(const std::vector<FileName>& names);
+// The refusal that follows (kPermission); `otherwise`: what to do.
+tl::unexpected<Error> strangers_are_hidden(const StateDir& state, std::string otherwise);
+
+// Whether a grant that could not be judged in a user namespace may be the caller's own, or that of
+// somebody else whom only that namespace tells from the caller.
+bool may_be_mine(const StateDir& state, const FileName& grant);
 
 // What of the state directory was passed over in a look, as lines for people: what is the caller's
 // to mend, and for root what anybody has left there. However much it is, it makes few lines.

@@ -21,56 +21,6 @@ namespace {
 constexpr std::string_view kPrefix = "chronos.";
 constexpr std::array<std::string_view, 6> kKinds = {"grant", "ledger", "counter",
                                                     "tmp",   "ticket", "devices"};
-// A stranger's counter may push the numbers up, but not to the end of them.
-constexpr std::uint64_t kHighestForeignNumber = 1'000'000'000;
-
-struct Counter {
-  BootId boot_id;
-  std::uint64_t number;
-};
-
-template <class T>
-std::string_view bytes_of(const T& object) {
-  return {reinterpret_cast<const char*>(&object), sizeof object};
-}
-
-Error cannot(const char* what, const StateDir& state, const FileName& name) {
-  int saved = errno;
-  ErrorCode code = saved == ENOSPC || saved == EDQUOT ? ErrorCode::kFull : ErrorCode::kSystem;
-  std::string hint = code == ErrorCode::kFull ? remedy_for_full(state) : "";
-  return {code,
-          fmt::format("cannot {} {}/{}: {}", what, state.path(), name.text(), errno_text(saved)),
-          hint};
-}
-
-// Gives the open, unnamed file its name. False with errno set.
-bool link_into(const StateDir& state, int fd, const std::string& name) {
-  const std::string self = fmt::format("/proc/self/fd/{}", fd);
-  if (::linkat(AT_FDCWD, self.c_str(), state.fd(), name.c_str(), AT_SYMLINK_FOLLOW) == 0)
-    return true;
-  // Without procfs the kernel takes the descriptor itself, from those it trusts.
-  return ::linkat(fd, "", state.fd(), name.c_str(), AT_EMPTY_PATH) == 0;
-}
-
-// The time of a ledger that is as it was made. Whoever enters or ends it writes to it, and so the
-// kernel sets another.
-constexpr timespec kAsMade{0, 0};
-
-bool fill(int fd, std::size_t size, std::string_view head, const FileName& name, uid_t owner) {
-  // All of it now: a full tmpfs must be an error here and not a SIGBUS in somebody's program.
-  errno = ::posix_fallocate(fd, 0, static_cast<off_t>(size));
-  if (errno != 0) return false;
-  CHRONOS_POINT(file_sized);
-  if (!pwrite_all(fd, head.data(), head.size(), 0) || ::fchmod(fd, 0644) != 0) return false;
-  CHRONOS_POINT(file_written);
-  if (name.kind == FileKind::kLedger) {
-    // Where that fails, everybody who looks at it opens it.
-    const timespec times[2] = {kAsMade, kAsMade};
-    (void)::futimens(fd, times);
-  }
-  return owner == ::geteuid() || ::fchown(fd, owner, static_cast<gid_t>(-1)) == 0;
-}
-
 GrantWords words_of(const GrantLayout& layout) {
   return {layout.limit_bytes.load(), layout.deadline_ns.load(), layout.draining_bytes.load()};
 }
@@ -177,16 +127,96 @@ Result<UniqueFd> open_file(const StateDir& state, const FileName& name, int flag
     if (errno == ENOENT) return fail(ErrorCode::kNotFound, "is gone");
     if (errno == ELOOP || errno == ENXIO) return fail(ErrorCode::kDamaged, "is not a regular file");
     const bool denied = errno == EACCES || errno == EPERM;
-    Error error = cannot("open", state, name);
+    Error error = file_error("open", state, name);
     if (denied) error.code = ErrorCode::kPermission;
     return tl::unexpected<Error>(std::move(error));
   }
   struct stat st {};
-  if (::fstat(fd.get(), &st) != 0) return tl::unexpected<Error>(cannot("stat", state, name));
+  if (::fstat(fd.get(), &st) != 0) return tl::unexpected<Error>(file_error("stat", state, name));
   if (!S_ISREG(st.st_mode)) return fail(ErrorCode::kDamaged, "is not a regular file");
   owner = st.st_uid;
   size = st.st_size;
   return fd;
+}
+
+namespace {
+
+// Whether the caller's own ledger names the grant of that inode: only root makes files that belong
+// to somebody else, and the two are made together. So a stranger's file is not taken for root's.
+bool own_ledger_names(const StateDir& state, const FileName& grant, std::uint64_t inode) {
+  uid_t owner = 0;
+  off_t size = 0;
+  auto fd = open_file(state, {grant.uid, grant.token, FileKind::kLedger}, O_RDONLY, owner, size);
+  LedgerHeader header{};
+  return fd && state.users().is_caller(owner) && size == static_cast<off_t>(sizeof(LedgerLayout)) &&
+         pread_all(fd->get(), &header, sizeof header, 0) && header.magic == LedgerLayout::kMagic &&
+         header.version == LedgerLayout::kVersion && header.token == grant.token &&
+         header.owner_uid == grant.uid && inode != 0 && header.grant_inode == inode;
+}
+
+// What the kernel says of a grant's file, for a caller in a user namespace.
+struct Provenance {
+  uid_t creator = kUnknownUid;
+  bool granted_to_me = false;  // by root, whom the namespace does not show
+  std::uint64_t inode = 0;
+};
+
+Provenance provenance_of(const StateDir& state, const FileName& name, int fd, uid_t shown) {
+  Provenance from;
+  struct stat st {};
+  if (::fstat(fd, &st) == 0) from.inode = st.st_ino;
+  from.creator = state.users().owner_of(name.uid, shown);
+  if (from.creator == kUnknownUid && own_ledger_names(state, name, from.inode)) {
+    from.creator = 0;
+    from.granted_to_me = true;
+  }
+  return from;
+}
+
+}  // namespace
+
+void judge_caller(Grant& grant, uid_t me) {
+  grant.is_mine = grant.owner == me;
+  grant.may_write = grant.creator == me || me == 0;
+}
+
+namespace {
+
+Result<OpenedGrant> open_unjudged(const StateDir& state, const FileName& name, int flags) {
+  uid_t shown = 0;
+  off_t size = 0;
+  auto fd = open_file(state, name, flags, shown, size);
+  if (!fd) return pass_on(fd);
+  const UserView& users = state.users();
+  Provenance from{shown, false, 0};
+  if (!users.is_plain()) from = provenance_of(state, name, fd->get(), shown);
+  if (from.creator == kUnknownUid) {
+    return fail(ErrorCode::kPermission, "is of somebody whom this user namespace does not show");
+  }
+  GrantLayout layout{};
+  if (size != static_cast<off_t>(kGrantFileSize) || !read_layout(fd->get(), layout)) {
+    return fail(ErrorCode::kDamaged, "is truncated");
+  }
+  auto grant = validate(layout, name.token, name.uid, from.creator);
+  if (!grant) return pass_on(grant);
+  if (!users.is_plain()) {
+    const bool made_by_me = users.is_caller(shown);
+    const uid_t me = users.me();
+    grant->is_mine = from.granted_to_me || (made_by_me && grant->owner == from.creator) ||
+                     (me != kUnknownUid && grant->owner == me);
+    grant->may_write = made_by_me || users.i_am_root();
+  }
+  grant->shown_creator = shown;
+  grant->inode = from.inode;
+  return OpenedGrant{std::move(*fd), std::move(*grant), words_of(layout)};
+}
+
+}  // namespace
+
+Result<OpenedGrant> open_grant(const StateDir& state, const FileName& name, int flags) {
+  auto opened = open_unjudged(state, name, flags);
+  if (opened && state.users().is_plain()) judge_caller(opened->grant, ::geteuid());
+  return opened;
 }
 
 Result<Grant> read_grant(const StateDir& state, const FileName& name) {
@@ -195,18 +225,10 @@ Result<Grant> read_grant(const StateDir& state, const FileName& name) {
   return std::move(opened->grant);
 }
 
-Result<OpenedGrant> open_grant(const StateDir& state, const FileName& name, int flags) {
-  uid_t creator = 0;
-  off_t size = 0;
-  auto fd = open_file(state, name, flags, creator, size);
-  if (!fd) return pass_on(fd);
-  GrantLayout layout{};
-  if (size != static_cast<off_t>(kGrantFileSize) || !read_layout(fd->get(), layout)) {
-    return fail(ErrorCode::kDamaged, "is truncated");
-  }
-  auto grant = validate(layout, name.token, name.uid, creator);
-  if (!grant) return pass_on(grant);
-  return OpenedGrant{std::move(*fd), std::move(*grant), words_of(layout)};
+Result<Grant> read_one_of_many(const StateDir& state, const FileName& name) {
+  auto opened = open_unjudged(state, name, O_RDONLY);
+  if (!opened) return pass_on(opened);
+  return std::move(opened->grant);
 }
 
 Result<LedgerUse> read_ledger(const StateDir& state, const Grant& grant) {
@@ -219,7 +241,11 @@ Result<LedgerUse> read_ledger(const StateDir& state, const Grant& grant) {
       !pread_all(fd->get(), &header, sizeof header, 0)) {
     return fail(ErrorCode::kDamaged, "is truncated");
   }
-  if (owner != grant.owner) return fail(ErrorCode::kDamaged, "is not the partition owner's");
+  const UserView& users = state.users();
+  const bool is_owners = users.is_plain() ? owner == grant.owner
+                         : grant.is_mine  ? users.is_caller(owner)
+                                          : users.owner_of(grant.owner, owner) == grant.owner;
+  if (!is_owners) return fail(ErrorCode::kDamaged, "is not the partition owner's");
   if (header.magic != LedgerLayout::kMagic || header.version != LedgerLayout::kVersion ||
       header.slot_count != kLedgerSlots || header.token != grant.token) {
     return fail(ErrorCode::kDamaged, "is garbled");
@@ -237,10 +263,10 @@ Result<LedgerUse> read_ledger(const StateDir& state, const Grant& grant) {
                  offsetof(LedgerLayout, slots))) {
     return fail(ErrorCode::kDamaged, "is truncated");
   }
-  const uid_t reader = ::geteuid();
-  const std::uint64_t here = this_process().pid_namespace;
-  const bool hostile = grant.owner != reader && grant.owner != 0;
-  KernelJudge judge(fd->get(), hostile ? std::optional(grant.owner) : std::nullopt);
+  const bool is_mine = users.is_plain() ? grant.owner == ::geteuid() : grant.is_mine;
+  const bool hostile = !is_mine && grant.owner != 0;
+  KernelJudge judge(fd->get(), hostile ? std::optional(owner) : std::nullopt);
+  const std::uint32_t here = this_process().pid_namespace;
   Ledger ledger(layout.get());
   std::uint64_t sum = 0;
   for (std::size_t i = 0; i < high; ++i) {
@@ -250,9 +276,13 @@ Result<LedgerUse> read_ledger(const StateDir& state, const Grant& grant) {
     const auto bytes = std::min(BytesWord::unpack(layout->slots[i].bytes.load()).bytes, most);
     if (bytes == 0) continue;
     sum += bytes;
-    use.processes.push_back(
-        {static_cast<pid_t>(slot_owner.pid), bytes,
-         static_cast<std::uint32_t>(layout->slots[i].pid_namespace.load()) == here});
+    const auto space = static_cast<std::uint32_t>(layout->slots[i].pid_namespace.load());
+    const auto pid = static_cast<pid_t>(slot_owner.pid);
+    // A process that could not tell its namespace (no /proc of its own) may be in any.
+    use.processes.push_back({pid,
+                             bytes,
+                             space != 0 && space == here,
+                             {pid, space, layout->slots[i].start_ticks.load()}});
   }
   use.used_bytes = std::min(sum, most);
   return use;
@@ -266,138 +296,6 @@ Result<LedgerUse> look_at_ledger(const StateDir& state, const Grant& grant) {
                        st.st_size == static_cast<off_t>(sizeof(LedgerLayout)) &&
                        st.st_mtim.tv_sec == kAsMade.tv_sec && st.st_mtim.tv_nsec == kAsMade.tv_nsec;
   return as_made ? LedgerUse{} : read_ledger(state, grant);
-}
-
-// A write changes the time, too, where a sandbox forbids to set it; it is not the first choice
-// because under RLIMIT_FSIZE it could end the program with SIGXFSZ. What it writes counts for
-// nothing.
-bool mark_entered(int ledger_fd) {
-  if (::futimens(ledger_fd, nullptr) == 0) return true;
-  const std::uint32_t entered = 1;
-  return pwrite_all(ledger_fd, &entered, sizeof entered,
-                    offsetof(LedgerLayout, header) + offsetof(LedgerHeader, entered));
-}
-
-Result<void> make_file(const StateDir& state, const FileName& name, std::size_t size,
-                       std::string_view head, uid_t owner, UniqueFd* locked) {
-  const std::string final_name = name.text();
-  auto lock = [&](int fd) { return locked == nullptr || try_lock_slot(fd, 0); };
-  UniqueFd fd(retry_eintr([&] {
-    CHRONOS_FAULT(no_unnamed_files, EOPNOTSUPP, -1);
-    return ::openat(state.fd(), ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0644);
-  }));
-  if (fd) {
-    CHRONOS_POINT(file_unnamed);
-    if (fill(fd.get(), size, head, name, owner) && lock(fd.get()) &&
-        link_into(state, fd.get(), final_name)) {
-      CHRONOS_POINT(file_named);
-      if (locked != nullptr) *locked = std::move(fd);
-      return {};
-    }
-    if (errno != ENOENT && errno != EPERM && errno != EOPNOTSUPP) {
-      return tl::unexpected<Error>(cannot("make", state, name));
-    }
-  } else if (errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL) {
-    return tl::unexpected<Error>(cannot("make", state, name));
-  }
-  // No unnamed files here, or no way to name them: a temporary name, which is swept if we die.
-  FileName temporary{::geteuid(), random_token(), FileKind::kTemporary};
-  fd.reset(::openat(state.fd(), temporary.text().c_str(),
-                    O_CREAT | O_EXCL | O_NOFOLLOW | O_RDWR | O_CLOEXEC, 0644));
-  if (!fd) return tl::unexpected<Error>(cannot("make", state, name));
-  CHRONOS_POINT(temporary_made);
-  if (!lock(fd.get()) || !fill(fd.get(), size, head, name, owner) ||
-      ::renameat2(state.fd(), temporary.text().c_str(), state.fd(), final_name.c_str(),
-                  RENAME_NOREPLACE) != 0) {
-    Error error = cannot("make", state, name);
-    remove_file(state, temporary);
-    return tl::unexpected<Error>(std::move(error));
-  }
-  CHRONOS_POINT(temporary_renamed);
-  if (locked != nullptr) *locked = std::move(fd);
-  return {};
-}
-
-void remove_file(const StateDir& state, const FileName& name) {
-  ::unlinkat(state.fd(), name.text().c_str(), 0);
-}
-
-Result<void> make_partition(const StateDir& state, const FileName& grant,
-                            const GrantLayout& layout) {
-  auto ledger = std::make_unique<LedgerLayout>();
-  Ledger::initialise(*ledger, layout.token, layout.boot_id, layout.owner_uid);
-  const FileName ledger_name{grant.uid, grant.token, FileKind::kLedger};
-  // The slots of a new ledger are all zero, as is the space of a new file.
-  auto made = make_file(state, ledger_name, sizeof *ledger, bytes_of(ledger->header), grant.uid);
-  if (!made) return made;
-  CHRONOS_POINT(ledger_made);
-  made = make_file(state, grant, kGrantFileSize, bytes_of(layout), ::geteuid());
-  CHRONOS_POINT(grant_made);
-  if (!made) remove_file(state, ledger_name);
-  return made;
-}
-
-Result<void> end_grant(const StateDir& state, const FileName& name) {
-  // On the very file that is written to: what has another's name or content is left alone.
-  auto opened = open_grant(state, name, O_RDWR);
-  if (!opened) return pass_on(opened);
-  CHRONOS_POINT(grant_ending);
-  // Of the eight bytes one changes, so no reader can see half of it.
-  const std::uint64_t ended = 1;
-  if (!pwrite_all(opened->fd.get(), &ended, sizeof ended, offsetof(GrantLayout, ended))) {
-    return tl::unexpected<Error>(cannot("write", state, name));
-  }
-  return {};
-}
-
-Result<void> end_ledger(const StateDir& state, const Grant& grant) {
-  const FileName name{grant.owner, grant.token, FileKind::kLedger};
-  uid_t owner = 0;
-  off_t size = 0;
-  auto fd = open_file(state, name, O_RDWR, owner, size);
-  if (!fd) return pass_on(fd);
-  CHRONOS_POINT(ledger_ending);
-  const std::uint64_t ended = 1;
-  if (owner != grant.owner || size != static_cast<off_t>(sizeof(LedgerLayout))) {
-    return fail(ErrorCode::kDamaged, "has a damaged ledger");
-  }
-  if (!pwrite_all(fd->get(), &ended, sizeof ended,
-                  offsetof(LedgerLayout, header) + offsetof(LedgerHeader, ended))) {
-    return tl::unexpected<Error>(cannot("write", state, name));
-  }
-  return {};
-}
-
-std::uint64_t read_counter(const StateDir& state, const FileName& name) {
-  uid_t owner = 0;
-  off_t size = 0;
-  auto fd = open_file(state, name, O_RDONLY, owner, size);
-  Counter counter{};
-  // Like everything else that outlived a reboot, a counter of another boot counts for nothing.
-  if (!fd || owner != name.uid || !pread_all(fd->get(), &counter, sizeof counter, 0) ||
-      counter.boot_id != this_boot()) {
-    return 0;
-  }
-  const bool trusted = owner == 0 || owner == ::geteuid();
-  return trusted || counter.number <= kHighestForeignNumber ? counter.number : 0;
-}
-
-Result<void> write_counter(const StateDir& state, const std::optional<FileName>& own,
-                           std::uint64_t number) {
-  const Counter counter{this_boot(), number};
-  if (!own) {
-    const FileName name{::geteuid(), random_token(), FileKind::kCounter};
-    return make_file(state, name, sizeof counter, bytes_of(counter), ::geteuid());
-  }
-  uid_t owner = 0;
-  off_t size = 0;
-  auto fd = open_file(state, *own, O_RDWR, owner, size);
-  if (!fd) return pass_on(fd);
-  CHRONOS_POINT(counter_opened);
-  if (owner != ::geteuid() || !pwrite_all(fd->get(), &counter, sizeof counter, 0)) {
-    return tl::unexpected<Error>(cannot("write", state, *own));
-  }
-  return {};
 }
 
 }  // namespace chronos

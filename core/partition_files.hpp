@@ -3,6 +3,7 @@
 #pragma once
 
 #include <sys/types.h>
+#include <time.h>
 
 #include <optional>
 #include <string>
@@ -37,6 +38,13 @@ Token random_token();
 // A new grant's: half of it is random.
 Token grant_token(const TokenTags& tags);
 
+// What failed, by errno: "cannot open DIR/NAME: ...". kFull or kSystem.
+Error file_error(const char* what, const StateDir& state, const FileName& name);
+
+// The time of a ledger that is as it was made. Whoever enters or ends it writes to it, and so the
+// kernel sets another.
+inline constexpr timespec kAsMade{0, 0};
+
 // Every file of ours in the directory, in no order that counts. Errors: kSystem.
 Result<std::vector<FileName>> scan(const StateDir& state);
 
@@ -49,6 +57,10 @@ Result<UniqueFd> open_file(const StateDir& state, const FileName& name, int flag
 // Errors: kNotFound (it went away meanwhile), kDamaged, kExpired (another boot's), kPermission,
 // kSystem.
 Result<Grant> read_grant(const StateDir& state, const FileName& name);
+// The same for who reads many and asks the kernel once who they are: judge_caller() is left to do.
+Result<Grant> read_one_of_many(const StateDir& state, const FileName& name);
+// Sets what a grant is to the caller, `me`, where owners show as they are.
+void judge_caller(Grant& grant, uid_t me);
 
 // The words of a grant that may change, as they stand in the file.
 struct GrantWords {
@@ -87,6 +99,11 @@ bool mark_entered(int ledger_fd);
 // file, with the lock on its byte 0, which nobody can have taken before. Errors: kFull, kSystem.
 Result<void> make_file(const StateDir& state, const FileName& name, std::size_t size,
                        std::string_view head, uid_t owner, UniqueFd* locked = nullptr);
+
+// The first half of that: a file that has no name yet. None where the file system has no such
+// files: make_file() then does it all. Errors: kFull, kSystem.
+Result<UniqueFd> prepare_file(const StateDir& state, const FileName& name, std::size_t size,
+                              std::string_view head, uid_t owner);
 
 void remove_file(const StateDir& state, const FileName& name);
 

@@ -26,9 +26,8 @@ Result<PartitionInfo> Registry::release(std::string_view id) {
   const Entry* chosen = *found;
   CHRONOS_POINT(release_chosen);
 
-  const uid_t me = ::geteuid();
   Result<void> ended;
-  if (me == 0 || chosen->grant.creator == me) {
+  if (chosen->may_write()) {
     ended = end_grant(state_, chosen->name);
   } else if (chosen->is_mine()) {
     ended = end_ledger(state_, chosen->grant);

@@ -18,6 +18,7 @@
 
 #include "core/device.hpp"
 #include "core/name.hpp"
+#include "core/process.hpp"
 #include "core/result.hpp"
 #include "core/state_dir.hpp"
 #include "core/units.hpp"
@@ -42,7 +43,10 @@ const char* to_string(PartitionState state);  // "active", "draining"
 struct ProcessUse {
   pid_t pid = 0;
   std::uint64_t used_bytes = 0;
-  bool is_here = true;  // `pid` counts in the caller's own pid namespace
+  // `pid` counts in the caller's own pid namespace. Of a container that the caller can look into, it
+  // is the number that the process has outside.
+  bool is_here = true;
+  ProcessIdentity self{};  // as the process itself knows it
 };
 
 struct PartitionInfo {
@@ -60,6 +64,8 @@ struct PartitionInfo {
   std::uint64_t duration_ns = 0, remaining_ns = 0;
   std::int64_t expires_at = 0;  // seconds since the epoch, by the wall clock as it stands now
   uid_t owner = 0, creator = 0;
+  bool is_mine = false;    // the caller owns it
+  bool may_write = false;  // the caller made it, or is root
   pid_t pid = 0;  // of the process that created it
   PartitionState state = PartitionState::kActive;
   bool held = false;                  // ends with the process that made it
@@ -161,6 +167,10 @@ class Registry {
   // One line for each file of the caller's own that the last call could not use, and what to do.
   const std::vector<std::string>& warnings() const { return warnings_; }
 
+  // Partitions that the last call could not judge: in a user namespace, those of users whom it does
+  // not show.
+  std::size_t hidden() const { return hidden_; }
+
   // Files of remembered devices that the last call came across, for InventoryStore::read().
   const std::vector<std::string>& inventories() const { return inventories_; }
 
@@ -220,6 +230,7 @@ class Registry {
 
   StateDir state_;
   std::vector<std::string> warnings_;
+  std::size_t hidden_ = 0;
   std::vector<std::string> inventories_;
   bool made_users_first_ = false;
 };

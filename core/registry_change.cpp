@@ -9,6 +9,7 @@
 #include "core/drivers.hpp"
 #include "core/grant_writer.hpp"
 #include "core/inventory_store.hpp"
+#include "core/ownership.hpp"
 #include "core/registry_lock.hpp"
 #include "core/registry_look.hpp"
 #include "core/text.hpp"
@@ -34,7 +35,7 @@ tl::unexpected<Error> already_ended(std::string_view id) {
 }
 
 tl::unexpected<Error> not_to_be_changed(const Grant& grant) {
-  if (grant.owner != ::geteuid()) {
+  if (!grant.is_mine) {
     return fail(ErrorCode::kPermission,
                 "Permission denied: partition owned by " + user_name(grant.owner));
   }
@@ -164,6 +165,7 @@ Result<PartitionInfo> Registry::resize(std::string_view id, const MemoryAmount& 
   } else if (bytes > entry.grant.limit_bytes) {
     const std::uint64_t taken = std::max(entry.grant.limit_bytes, entry.use.used_bytes);
     if (bytes > taken) {
+      if (hidden_ > 0) return strangers_are_hidden(state_, "resize it outside");
       const std::uint64_t available =
           change->seen.use_of(device, &entry.grant.token).available_bytes;
       auto fits = check_capacity(device, bytes, available, taken);

@@ -81,6 +81,8 @@ PartitionInfo describe(Grant grant, LedgerUse use, PartitionState state) {
           static_cast<std::int64_t>(kNanosPerSecond);
   info.owner = grant.owner;
   info.creator = grant.creator;
+  info.is_mine = grant.is_mine;
+  info.may_write = grant.may_write;
   info.pid = grant.creator_pid;
   info.state = state;
   info.held = grant.held;
@@ -89,7 +91,22 @@ PartitionInfo describe(Grant grant, LedgerUse use, PartitionState state) {
 }
 
 bool is_abandoned(const Grant& grant, const LedgerUse& use) {
-  return grant.held && !use.any_live && liveness_of(grant.holder) == Liveness::kDead;
+  return grant.held && !use.any_live && liveness_anywhere(grant.holder) == Liveness::kDead;
+}
+
+// What their containers call them means another process here.
+void number_from_here(std::vector<PartitionInfo*> partitions) {
+  std::optional<InnerProcesses> inner;
+  for (PartitionInfo* partition : partitions) {
+    for (ProcessUse& process : partition->processes) {
+      if (process.is_here) continue;
+      if (!inner) inner = InnerProcesses::look();
+      if (const auto pid = inner->pid_here(process.self)) {
+        process.pid = *pid;
+        process.is_here = true;
+      }
+    }
+  }
 }
 
 // Oldest first. Entries are large: their keys are sorted, and each is moved once.
@@ -129,8 +146,8 @@ void add_squatters(const std::vector<FileName>& names, std::vector<Pair> whole,
 
 }  // namespace
 
-bool Registry::Entry::is_mine() const { return grant.owner == ::geteuid(); }
-bool Registry::Entry::may_write() const { return grant.creator == ::geteuid() || ::geteuid() == 0; }
+bool Registry::Entry::is_mine() const { return grant.is_mine; }
+bool Registry::Entry::may_write() const { return grant.may_write; }
 PartitionInfo Registry::Entry::info() const& { return describe(grant, use, state()); }
 PartitionInfo Registry::Entry::info() && {
   return describe(std::move(grant), std::move(use), state());
@@ -219,10 +236,11 @@ Result<Registry::Look> Registry::look_for(std::string_view id) {
 Registry::Sighting Registry::see(const FileName& name, bool all_ledgers, GrantClamp& clamp,
                                  std::mutex& clamping) const {
   Sighting seen;
-  auto grant = read_grant(state_, name);
+  auto grant = read_one_of_many(state_, name);
   if (!grant) {
     const bool gone = grant.error().code == ErrorCode::kNotFound;
-    seen.outcome = gone ? Sighting::kGone : Sighting::kNoGrant;
+    const bool hidden = grant.error().code == ErrorCode::kPermission && !state_.users().is_plain();
+    seen.outcome = gone ? Sighting::kGone : hidden ? Sighting::kHidden : Sighting::kNoGrant;
     seen.problem = std::move(grant.error());
     return seen;
   }
@@ -259,6 +277,7 @@ Result<Registry::Look> Registry::look(const Scope& scope) {
   if (!names) return pass_on(names);
   Look look{std::move(*names), {}, {}, {}, Policy::load()};
   warnings_.clear();
+  hidden_ = 0;
   inventories_.clear();
   for (const FileName& name : look.names) {
     if (name.kind == FileKind::kDevices) inventories_.push_back(name.text());
@@ -284,6 +303,7 @@ Result<Registry::Look> Registry::look(const Scope& scope) {
       seen[i] = see(wanted[i], scope.all_ledgers, clamp, clamping);
     }
   });
+  const uid_t me = ::geteuid();
   PassedOver passed(state_);
   std::vector<Pair> whole;
   look.entries.reserve(seen.size());
@@ -291,6 +311,9 @@ Result<Registry::Look> Registry::look(const Scope& scope) {
     const FileName& name = wanted[i];
     switch (seen[i].outcome) {
       case Sighting::kGone:
+        continue;
+      case Sighting::kHidden:
+        ++hidden_;
         continue;
       case Sighting::kNoGrant:
         if (seen[i].problem.code == ErrorCode::kExpired) look.expired.push_back(name);
@@ -307,11 +330,12 @@ Result<Registry::Look> Registry::look(const Scope& scope) {
     }
     look.entries.push_back(std::move(seen[i].entry));
   }
-  const bool tells_of_squatters = ::geteuid() == 0 && !scope.wants;
+  const bool tells_of_squatters = state_.users().i_am_root() && !scope.wants;
   if (tells_of_squatters) add_squatters(look.names, std::move(whole), passed);
   sort_by_age(look.entries);
   for (std::string& line : passed.lines()) warnings_.push_back(std::move(line));
   for (Entry& entry : look.entries) {
+    if (state_.users().is_plain()) judge_caller(entry.grant, me);
     clamp.clamp_bytes(entry.grant, entry.over, entry.use.used_bytes);
   }
   return look;
@@ -337,14 +361,15 @@ void Registry::sweep(Look& look) {
     auto gone = put_away(entry);
     return gone && *gone;
   });
-  const uid_t me = ::geteuid();
+  const uid_t me = state_.users().me();
+  const bool is_root = state_.users().i_am_root();
   std::vector<Token> granted;
   for (const FileName& name : look.names) {
     if (name.kind == FileKind::kGrant) granted.push_back(name.token);
   }
   std::sort(granted.begin(), granted.end());
   for (const FileName& name : look.names) {
-    if (name.uid != me && me != 0) continue;
+    if (name.uid != me && !is_root) continue;
     const bool orphan = name.kind == FileKind::kTemporary ||
                         (name.kind == FileKind::kTicket && !is_waiting(state_, name)) ||
                         (name.kind == FileKind::kLedger &&
@@ -355,7 +380,7 @@ void Registry::sweep(Look& look) {
     CHRONOS_POINT(sweep_orphan_gone);
   }
   for (const FileName& name : look.expired) {
-    if (name.uid != me && me != 0) continue;
+    if (name.uid != me && !is_root) continue;
     remove_file(state_, name);
     CHRONOS_POINT(sweep_old_grant_gone);
     remove_file(state_, {name.uid, name.token, FileKind::kLedger});
@@ -387,7 +412,12 @@ Result<std::vector<PartitionInfo>> Registry::list() {
   if (!seen) return pass_on(seen);
   std::vector<PartitionInfo> partitions;
   partitions.reserve(seen->entries.size());
-  for (Entry& entry : seen->entries) partitions.push_back(std::move(entry).info());
+  std::vector<PartitionInfo*> all;
+  for (Entry& entry : seen->entries) {
+    partitions.push_back(std::move(entry).info());
+    all.push_back(&partitions.back());
+  }
+  number_from_here(std::move(all));
   return partitions;
 }
 
@@ -401,7 +431,9 @@ Result<PartitionInfo> Registry::find(std::string_view id) {
     if (chosen == nullptr || rank(entry) > rank(*chosen)) chosen = &entry;
   }
   if (chosen == nullptr) return partition_not_found(id);
-  return chosen->info();
+  PartitionInfo info = chosen->info();
+  number_from_here({&info});
+  return info;
 }
 
 Result<Registry::Standing> Registry::standing(const PartitionInfo& partition) {

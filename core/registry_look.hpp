@@ -36,6 +36,7 @@ struct Registry::Entry {
 struct Registry::Sighting {
   enum Outcome {
     kGone,       // it is nobody's any more
+    kHidden,     // whose it is cannot be told in this user namespace
     kNoGrant,    // it cannot be used; `problem` says why
     kNoLedger,   // its ledger cannot
     kGrantOnly,  // its ledger was not needed

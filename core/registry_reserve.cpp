@@ -120,11 +120,7 @@ Result<void> check_holder(const ReserveRequest& request) {
 Result<uid_t> Registry::check(const ReserveRequest& request) const {
   const uid_t me = ::geteuid();
   if (owners_are_hidden(state_)) {
-    return fail(ErrorCode::kPermission,
-                fmt::format("Permission denied: in this user namespace nobody can tell whose the "
-                            "partitions in {} are",
-                            state_.path()),
-                "create it outside");
+    return strangers_are_hidden(state_, "create it outside");
   }
   const uid_t owner = request.owner.value_or(me);
   if (owner != me && me != 0) {
@@ -210,6 +206,7 @@ Result<std::vector<PartitionInfo>> Registry::admit(const ReserveRequest& request
   };
   auto seen = look(scope);
   if (!seen) return pass_on(seen);
+  if (hidden_ > 0) return strangers_are_hidden(state_, "create it outside");
   sweep(*seen);
   // Whether others must come first depends on what they may have.
   const bool alone = std::none_of(seen->names.begin(), seen->names.end(), [](const FileName& name) {
@@ -288,6 +285,8 @@ Result<Registry::Entry> Registry::make_one(const ReserveRequest& request, uid_t 
   }
   auto made = make_partition(state_, file, layout);
   if (!made) return pass_on(made);
+  grant->is_mine = owner == state_.users().me();
+  grant->may_write = true;
   return Entry{file, std::move(*grant), {}, false};
 }
 

@@ -42,7 +42,12 @@ Json partition_json(const PartitionInfo& partition) {
 Json partition_json(const PartitionInfo& partition, UserNames& users) {
   Json processes = Json::array();
   for (const ProcessUse& process : partition.processes) {
-    processes.push_back(Json{{"pid", process.pid}, {"used_bytes", process.used_bytes}});
+    Json one{{"pid", process.pid}, {"used_bytes", process.used_bytes}};
+    // There it is another process, or none: nobody must signal that number.
+    if (!process.is_here) one["pid"] = nullptr;
+    const bool has_two = process.self.pid != 0 && process.self.pid != process.pid;
+    if (has_two || !process.is_here) one["pid_inside"] = process.self.pid;
+    processes.push_back(std::move(one));
   }
   Json json;
   json["partition_id"] = partition.id;

@@ -16,7 +16,15 @@ UniqueFd open_directory(const char* path) {
   return UniqueFd(retry_eintr([&] { return ::open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC); }));
 }
 
+uid_t owner_of(int fd) {
+  struct stat st {};
+  return ::fstat(fd, &st) == 0 ? st.st_uid : kUnknownUid;
+}
+
 }  // namespace
+
+StateDir::StateDir(UniqueFd fd, std::string path)
+    : fd_(std::move(fd)), path_(std::move(path)), users_(UserView::of_caller(owner_of(fd_.get()))) {}
 
 bool environment_is_untrusted() { return ::getauxval(AT_SECURE) != 0; }
 

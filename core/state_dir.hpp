@@ -5,6 +5,7 @@
 
 #include "core/posix.hpp"
 #include "core/result.hpp"
+#include "core/user_view.hpp"
 
 namespace chronos {
 
@@ -29,12 +30,15 @@ class StateDir {
 
   int fd() const { return fd_.get(); }
   const std::string& path() const { return path_; }
+  // As the caller's user namespace was when it was opened.
+  const UserView& users() const { return users_; }
 
  private:
   static Result<StateDir> open(bool make);
-  StateDir(UniqueFd fd, std::string path) : fd_(std::move(fd)), path_(std::move(path)) {}
+  StateDir(UniqueFd fd, std::string path);
   UniqueFd fd_;
   std::string path_;
+  UserView users_;
 };
 
 // True when the kernel says that this process gained privileges at exec (set-uid, capabilities):

@@ -20,21 +20,32 @@ namespace {
 
 // What the state directory has for one user or one id, without ledgers.
 struct Found {
-  bool hidden = false;               // there may be more, which cannot be told from here
+  // There is one that may be the caller's, or a user's whom only this user namespace tells from
+  // them.
+  bool hidden = false;
   std::vector<Grant> grants;         // oldest first
   std::vector<std::string> damaged;  // "<path> is garbled"
 };
+
+bool is_over(const Grant& grant) { return grant.ended || boot_now() >= grant.deadline_ns; }
 
 Result<Found> read_grants(const StateDir& state, auto wanted) {
   auto names = scan(state);
   if (!names) return pass_on(names);
   Found found;
-  found.hidden = owners_are_hidden(state) && may_own_unseen(*names);
+  const UserView& users = state.users();
   for (const FileName& name : *names) {
-    if (name.kind != FileKind::kGrant || !wanted(name)) continue;
+    // In a user namespace a name does not tell whether the file is the caller's.
+    if (name.kind != FileKind::kGrant || (users.is_plain() && !wanted(name))) continue;
     auto grant = read_grant(state, name);
     if (grant) {
-      found.grants.push_back(std::move(*grant));
+      const bool of_another_here = users.hides_strangers() && !grant->is_mine;
+      found.hidden = found.hidden || (of_another_here && !is_over(*grant));
+      if (users.is_plain() || grant->is_mine || wanted(name)) {
+        found.grants.push_back(std::move(*grant));
+      }
+    } else if (grant.error().code == ErrorCode::kPermission && !users.is_plain()) {
+      found.hidden = found.hidden || may_be_mine(state, name);
     } else if (grant.error().code != ErrorCode::kNotFound &&
                grant.error().code != ErrorCode::kExpired && !squatter_of(state, name)) {
       found.damaged.push_back(
@@ -45,8 +56,6 @@ Result<Found> read_grants(const StateDir& state, auto wanted) {
             [](const Grant& a, const Grant& b) { return a.birth_ns < b.birth_ns; });
   return found;
 }
-
-bool is_over(const Grant& grant) { return grant.ended || boot_now() >= grant.deadline_ns; }
 
 }  // namespace
 
@@ -65,7 +74,7 @@ void Partitions::clamp(std::vector<Grant>& grants) {
   GrantClamp clamp(policy_, {});
   if (clamp.is_idle()) return;
   for (Grant& grant : grants) {
-    if (grant.owner != ::geteuid()) continue;
+    if (!grant.is_mine) continue;
     clamp.clamp_deadline(grant);
     std::uint64_t used = 0;
     clamp.clamp_bytes(grant, is_over(grant), used);
@@ -178,10 +187,9 @@ Place Partitions::resolve(Named& named) {
   if (!found) return refuse_for_now(found.error());
   clamp(found->grants);
 
-  const uid_t me = ::geteuid();
   const Grant* best = nullptr;
   auto rank = [&](const Grant& grant) {
-    return (grant.owner == me ? 2 : 0) + (is_over(grant) ? 0 : 1);
+    return (grant.is_mine ? 2 : 0) + (is_over(grant) ? 0 : 1);
   };
   for (const Grant& grant : found->grants) {
     if (!matches(grant, named.id)) continue;
@@ -190,7 +198,7 @@ Place Partitions::resolve(Named& named) {
   if (best == nullptr) {
     return unusable(found->damaged.empty() ? never : never + " (" + found->damaged.front() + ")");
   }
-  if (best->owner != me) return unusable("is owned by " + user_name(best->owner));
+  if (!best->is_mine) return unusable("is owned by " + user_name(best->owner));
   if (is_over(*best)) return unusable("has ended");
   const Place place = attach(*state, *best);
   if (place.passing) return place;
@@ -235,20 +243,19 @@ Place Partitions::owned_place(const std::string& key, const std::string& device_
   auto state = StateDir::open();
   if (!state && state.error().code == ErrorCode::kNotFound) return unassigned_place(device_name);
   if (!state) return refuse_for_now(state.error());
-  const uid_t me = ::geteuid();
+  const uid_t me = state->users().me();
   auto found = read_grants(*state, [me](const FileName& name) { return name.uid == me; });
   if (!found) return refuse_for_now(found.error());
   clamp(found->grants);
   bool owns = false;
-  // A user namespace is no way out of a partition.
-  const bool is_me_outside = !found->grants.empty() || !found->damaged.empty();
-  if (found->hidden && !is_me_outside) {
-    return refuse("in this user namespace it cannot be told whether a partition is yours");
-  }
   for (const Grant& grant : found->grants) {
-    if (is_over(grant)) continue;
+    if (is_over(grant) || !grant.is_mine) continue;
     owns = true;
     if (grant.device_key == key) return attach(*state, grant);
+  }
+  // A user namespace is no way out of a partition.
+  if (found->hidden) {
+    return refuse("in this user namespace it cannot be told whether a partition is yours");
   }
   if (key.empty() && owns) {
     Place place = refuse("this device cannot be told from others");

@@ -31,7 +31,7 @@ std::uint64_t now_ns() {
 // The job that a partition is of, by its name: "job-12", "job-12.3"; 0: of none of ours.
 JobId job_of(const PartitionInfo& partition) {
   const std::string_view name = partition.name;
-  if (partition.owner != ::geteuid() || !name.starts_with(kPrefix)) return 0;
+  if (!partition.is_mine || !name.starts_with(kPrefix)) return 0;
   JobId id = 0;
   std::from_chars(name.data() + kPrefix.size(), name.data() + name.size(), id);
   return id;

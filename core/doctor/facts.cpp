@@ -67,6 +67,7 @@ Facts gather(const std::string& version) {
   if (facts.layers_variable) note_missing(*facts.layers_variable, ":", facts.missing_files);
   look_at_system(facts);
   look_at_state(facts);
+  look_at_container(facts);
   look_at_devices(facts);
   look_at_doors(facts);
   look_at_partitions(facts);

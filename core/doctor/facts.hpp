@@ -40,6 +40,14 @@ struct SystemFact {
   bool removes_ipc = true;  // RemoveIPC= as logind reads it
 };
 
+// Where this process stands, if in a container.
+struct ContainerFact {
+  std::string kind;          // "docker", "podman", ...; empty: nothing says that it is one
+  bool shares_state = true;  // the state directory is not the container's own
+  bool in_pid_namespace = false, proc_is_anothers = false;
+  bool hides_strangers = false;  // owners of others' files cannot be told
+};
+
 struct DriverFact {
   std::string label, problem;  // `problem` empty: it answered
 };
@@ -77,6 +85,7 @@ struct Facts {
   std::string shim, shim_problem, shim_hint;
   SystemFact system;
   StateFact state;
+  ContainerFact container;
   std::vector<Device> devices;
   std::string device_error, device_hint;
   std::vector<DriverFact> drivers;
@@ -102,9 +111,18 @@ unsigned hidepid_of(std::string_view mountinfo);
 // Whether /proc/self/uid_map is that of the initial user namespace.
 using chronos::is_initial_uid_map;
 
+// What is mounted last on exactly `path`, from /proc/self/mountinfo.
+struct Mount {
+  std::string root, type, source;
+};
+std::optional<Mount> mount_at(std::string_view mountinfo, std::string_view path);
+// Whether the state directory of a container is the machine's.
+bool is_shared(const StateFact& state, const std::optional<Mount>& mount);
+
 // ---- Parts of gather(), each in a file of its own ----------------------------------------------
 void look_at_system(Facts& facts);      // system.cpp
 void look_at_state(Facts& facts);       // system.cpp
+void look_at_container(Facts& facts);   // container.cpp
 void look_at_partitions(Facts& facts);  // partitions.cpp
 void look_at_devices(Facts& facts);     // partitions.cpp
 void look_at_doors(Facts& facts);       // doors.cpp

@@ -29,6 +29,7 @@ class Findings {
   void problem(const char* topic, std::string text, std::string remedy) {
     add(Status::kProblem, topic, std::move(text), std::move(remedy));
   }
+  std::vector<Finding>& list() { return list_; }
   std::vector<Finding> take() { return std::move(list_); }
 
  private:
@@ -247,9 +248,9 @@ void about_system(const Facts& facts, Findings& out) {
     out.warning(
         "system",
         fmt::format("this is a user namespace: files of those outside of it show as owned by "
-                    "{}, and their partitions are not believed",
+                    "{}, and only partitions of your own are believed",
                     kOverflowUid),
-        "create and use partitions on the same side of the namespace");
+        "list and create partitions outside of it");
   }
   if (system.in_time_namespace) {
     out.note("system", "this is a time namespace: deadlines are corrected by its offset");
@@ -386,6 +387,7 @@ std::vector<Finding> findings(const Facts& facts) {
   about_doors(facts, out);
   about_state(facts, out);
   about_system(facts, out);
+  about_container(facts, out.list());
   about_partitions(facts, out);
   about_environment(facts, out);
   std::vector<Finding> all = out.take();

@@ -21,6 +21,7 @@ struct Finding {
 };
 
 std::vector<Finding> findings(const Facts& facts);
+void about_container(const Facts& facts, std::vector<Finding>& out);  // container.cpp: a part of it
 
 // Those about enforcement for the whole machine (enforcement.cpp); part of the above.
 std::vector<Finding> enforcement_findings(const enforce::Standing& standing);

@@ -63,7 +63,7 @@ void look_at_partitions(Facts& facts) {
   }
   fact.warnings = registry->warnings();
   for (const PartitionInfo& one : *all) {
-    if (one.owner == ::geteuid()) {
+    if (one.is_mine) {
       fact.own.push_back(described(one));
     } else {
       ++fact.others;

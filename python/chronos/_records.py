@@ -47,7 +47,7 @@ class PartitionInfo(NamedTuple):
     pid: Optional[int]
     #: ``"active"``, or ``"draining"``: it has ended, but programs still hold memory in it.
     state: str
-    #: Bytes held, by process.
+    #: Bytes held, by process; not of those in containers that cannot be looked into from here.
     processes: Mapping[int, int]
     #: An id that no later partition of the same name can have.
     handle: str
@@ -138,7 +138,8 @@ def _known(fields: Any, answer: Mapping[str, Any]) -> Dict[str, Any]:
 
 def partition_info(answer: Mapping[str, Any]) -> PartitionInfo:
     values = _known(PartitionInfo._fields, answer)
-    values["processes"] = {entry["pid"]: entry["used_bytes"] for entry in answer["processes"]}
+    values["processes"] = {entry["pid"]: entry["used_bytes"] for entry in answer["processes"]
+                           if entry["pid"] is not None}
     if answer["expires_at"] is not None:
         text = answer["expires_at"].replace("Z", "+00:00")  # as Python 3.9 and 3.10 want it
         values["expires_at"] = datetime.datetime.fromisoformat(text)

@@ -1,13 +1,12 @@
 """`chronos release` in all its forms: one, a user's, everybody's, and with the programs."""
 
 import json
-import os
 import signal
 import subprocess
 
 import pytest
 
-from people import lab, make_lab, needs_root, propagation, reachable_build, users  # noqa: F401
+from people import lab, make_lab, needs_root, reachable_build, users  # noqa: F401
 from support import MIB, PATIENCE, built, poll
 from support import any_box, box, fake_box, pocl  # noqa: F401
 
@@ -145,30 +144,3 @@ def test_force_as_owner_of_what_root_granted(lab):
     assert lab.alice("release", "--force", "p1").stdout == "Partition p1 released\n"
     assert holder.process.wait(timeout=PATIENCE) == -signal.SIGTERM
     poll("the device to be free", lambda: lab.chronos("available", 0).stdout == "100.00\n")
-
-
-def test_force_in_another_pid_namespace(box):
-    """A number there means another process here: nobody is signalled by it."""
-    if os.geteuid() != 0:
-        pytest.skip("needs root, for a pid namespace")
-    box.create(64 * MIB)
-    inside = subprocess.Popen(
-        ["unshare", "--pid", "--fork", "--mount-proc", "--propagation", propagation(), "--kill-child",
-         "/usr/bin/python3",
-         str(box.scripts / "session.py")], text=True, stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE, env=box.through("named", ["x"])[1])
-    try:
-        inside.stdout.readline()
-        inside.stdin.write(json.dumps(f"make({MIB})") + "\n")
-        inside.stdin.flush()
-        assert inside.stdout.readline() == "0\n"
-        refused = box.chronos("release", "--force", "p1", status=1)
-        assert "in another pid namespace" in refused.stderr
-        assert refused.stdout == "Partition p1 released\n"
-        assert inside.poll() is None
-        assert box.used() == MIB
-    finally:
-        inside.kill()
-        inside.wait()
-        inside.stdin.close()
-        inside.stdout.close()

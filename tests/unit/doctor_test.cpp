@@ -114,6 +114,19 @@ TEST_CASE("each thing that is wrong is found, with a remedy", "[doctor]") {
        "system", "65534"},
       {"time namespace", [](Facts& f) { f.system.in_time_namespace = true; }, Status::kNote,
        "system", "time namespace"},
+      {"a container's own state",
+       [](Facts& f) {
+         f.container.kind = "docker";
+         f.container.shares_state = false;
+       },
+       Status::kWarning, "container", "docker"},
+      {"another's proc", [](Facts& f) { f.container.proc_is_anothers = true; }, Status::kWarning,
+       "container", "another pid namespace"},
+      {"pid namespace", [](Facts& f) { f.container.in_pid_namespace = true; }, Status::kNote,
+       "container", "cannot be seen"},
+      {"hidden strangers",
+       [](Facts& f) { f.system.in_user_namespace = f.container.hides_strangers = true; },
+       Status::kNote, "container", "cannot be created here"},
       {"hidepid", [](Facts& f) { f.system.hidepid = 2; }, Status::kNote, "system", "hidepid=2"},
       {"no proc", [](Facts& f) { f.system.has_proc = false; }, Status::kProblem, "system",
        "not mounted"},
@@ -172,6 +185,26 @@ TEST_CASE("hidepid is that of the mount that is seen", "[doctor]") {
   CHECK(hidepid_of(plain + "9 1 0:5 / /proc rw - proc proc rw,hidepid=invisible\n") == 2);
   CHECK(hidepid_of("9 1 0:5 / /proc rw - proc proc rw,hidepid=2\n" + plain) == 0);
   CHECK(hidepid_of("9 1 0:5 / /proc rw - proc proc rw,hidepid=noaccess\n") == 1);
+}
+
+TEST_CASE("whether a container has the machine's state directory", "[doctor]") {
+  const std::string own = "30 1 0:9 / /dev/shm rw,nosuid - tmpfs shm rw,size=65536k\n";
+  const std::string hosts = "31 1 0:8 / /dev/shm rw,nosuid shared:3 - tmpfs tmpfs rw\n";
+  const std::string bound = "32 1 0:7 /chronos /run/chronos rw - tmpfs tmpfs rw\n";
+  StateFact state;
+  state.path = "/dev/shm";
+  CHECK_FALSE(is_shared(state, mount_at(own, state.path)));
+  CHECK(is_shared(state, mount_at(own + hosts, state.path)));  // the last one counts
+  CHECK(is_shared(state, mount_at(bound, state.path)));        // no mount: the root's
+  state.path = "/run/chronos";
+  CHECK(is_shared(state, mount_at(bound, state.path)));
+  CHECK_FALSE(is_shared(state, mount_at(own, state.path)));
+  state.named = true;
+  CHECK(is_shared(state, std::nullopt));
+  REQUIRE(mount_at(hosts, "/dev/shm"));
+  CHECK(mount_at(hosts, "/dev/shm")->source == "tmpfs");
+  CHECK(mount_at(bound, "/run/chronos")->root == "/chronos");
+  CHECK_FALSE(mount_at("nonsense\n\n1 2 3\n", "/dev/shm"));
 }
 
 TEST_CASE("the initial user namespace maps everybody", "[doctor]") {
