@@ -362,14 +362,15 @@ void Supervisor::begin_ending(OnExpiry how) {
   if (how == OnExpiry::kTerminate) {
     *kill_at_ns_ += policy_.grace_ns;
     ::kill(child_, SIGTERM);
-    signal_tree(SIGTERM, child_);
+    signal_tree(SIGTERM, child_, spared_);
   } else {
     ::kill(child_, SIGKILL);
   }
 }
 
 int Supervisor::finish_ending() {
-  std::vector<Process> stuck = any_child_left_ ? kill_tree(kKillPatience) : std::vector<Process>();
+  std::vector<Process> stuck =
+      any_child_left_ ? kill_tree(kKillPatience, spared_) : std::vector<Process>();
   for (const Process& process : stuck) {
     print_error_line(fmt::format("chronos: process {} could not be ended (state {})", process.pid,
                                  process.state));

@@ -18,6 +18,7 @@
 
 #include "core/device.hpp"
 #include "core/name.hpp"
+#include "core/process.hpp"
 #include "core/result.hpp"
 #include "core/state_dir.hpp"
 #include "core/units.hpp"
@@ -62,7 +63,8 @@ struct PartitionInfo {
   uid_t owner = 0, creator = 0;
   pid_t pid = 0;  // of the process that created it
   PartitionState state = PartitionState::kActive;
-  bool held = false;                  // ends with the process that made it
+  bool held = false;                  // ends with a process, and those in the partition:
+  ProcessIdentity holder;             // which, where it is held
   std::vector<ProcessUse> processes;  // those that hold memory now
 
   // What CHRONOS_PARTITION holds for children: the id and the token ("p1@0123..."), which no later
