@@ -16,7 +16,7 @@ from queueing import CLIENT, GIB, PATIENCE, QueueBox, gpus  # noqa: E402
 JOB = """
 exec 9>>{marks}/{number}.lock; flock -n 9 || echo twice >> {marks}/{number}.twice
 echo $CHRONOS_JOB_ATTEMPT >> {marks}/{number}.began
-sleep {seconds} | {client} --size {size} --hold 60 --device $CHRONOS_JOB_DEVICES 9>&- || exit 1
+sleep {seconds} | {client} --size {size} --hold 60 9>&- || exit 1
 echo $CHRONOS_JOB_ATTEMPT >> {marks}/{number}.ended
 """
 
