@@ -333,3 +333,17 @@ def test_ten_thousand_jobs_are_added_and_listed_quickly(queue):
     # What is promised is for a quiet machine; this is what no machine should need.
     assert added < 50 and took < 5
     print(f"\nadded {added / 10_000 * 1000:.3f} ms each, listed in {took * 1000:.0f} ms")
+
+
+def test_waiting_says_by_its_status_how_it_went(queue, tmp_path):
+    done, failed = queue.shell("true"), queue.shell("exit 3")
+    assert queue.queue("wait", done).stderr == ""
+    assert queue.queue("wait", done, failed, status=1).stderr == f"job {failed} failed\n"
+    blocked = queue.shell("true", "--after", queue.shell(f"until [ -e {tmp_path}/go ]; do sleep 0.05; done"))
+    late = queue.queue("wait", blocked, "--timeout", "0.1s", status=1)
+    assert late.stderr.startswith("the time is up, and jobs are not over")
+    assert queue.queue("wait", 999, status=1).stderr.startswith("no job 999 in the queue")
+    (tmp_path / "go").touch()
+    queue.queue("wait", blocked)
+    # All that are not over: none.
+    queue.queue("wait")
