@@ -1,5 +1,5 @@
 // `chronos queue wait` and `logs`: both wait for something in the queue without asking again and
-// again: whoever commits to the database writes its log, which inotify tells.
+// again: whoever has committed to the database touches its folder, which inotify tells.
 #include <fmt/format.h>
 #include <poll.h>
 #include <sys/inotify.h>
@@ -30,10 +30,10 @@ class Changes {
  public:
   explicit Changes(const Place& place) : watch_(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK)) {
     ::inotify_add_watch(watch_.get(), place.folder.c_str(),
-                        IN_MODIFY | IN_CREATE | IN_DELETE | IN_MOVED_TO | IN_ONLYDIR);
+                        IN_ATTRIB | IN_MODIFY | IN_CREATE | IN_DELETE | IN_MOVED_TO | IN_ONLYDIR);
   }
-  // A log that is rotated loses its name, which changes the number of its names.
-  // False where there is none of that name, which a file system without links does for a moment.
+  // A log that is rotated loses its name, which changes the number of its names. False where there
+  // is none of that name, which a file system without links does for a moment.
   bool also(const std::string& file) const {
     return ::inotify_add_watch(watch_.get(), file.c_str(), IN_MODIFY | IN_ATTRIB | IN_MOVE_SELF) >=
            0;
