@@ -18,7 +18,6 @@
 #include <optional>
 #include <vector>
 
-#include "cli/queue/job.hpp"
 #include "core/paths.hpp"
 #include "core/report.hpp"
 #include "core/state_dir.hpp"
@@ -79,8 +78,6 @@ bool is_on_demand(const Json& record) {
   if (ready_fd != kReadyFd) ::dup2(ready_fd, kReadyFd);
   ::fcntl(kReadyFd, F_SETFD, 0);
   ::closefrom(kReadyFd + 1);
-  // Started in a job, the runner and what it starts are none of that job's processes.
-  ::unsetenv(kTokenVariable);
   if (::chdir("/") != 0) ::_exit(127);
   ::execl(program.c_str(), "chronosd", "--on-demand", "--ready-fd", "3", nullptr);
   ::_exit(127);

@@ -191,6 +191,20 @@ def test_jobs_per_gpu_gives_each_its_part_of_95_percent(queue_box):
         assert len(limits) <= 2 and set(limits) == {int(10 * GIB * 0.475)}
 
 
+def test_jobs_per_gpu_counts_jobs_where_there_is_memory_for_more(queue_box, tmp_path):
+    queue = queue_box(1)
+    line = (f"echo x >> {tmp_path}/began; until [ -e {tmp_path}/go ]; do sleep 0.05; done; "
+            f"{queue.command} list --json")
+    jobs = queue.add_lines([line] * 4, "--jobs-per-gpu", 2, "--memory", "1GiB")
+    other = queue.shell("true", "--memory", "1GiB")
+    queue.wait(other)  # does not count, and is behind them
+    poll("two of them", lambda: (tmp_path / "began").read_text() == "x\nx\n")
+    (tmp_path / "go").touch()
+    queue.wait(*jobs)
+    for job in jobs:
+        assert len(json.loads(queue.log(job))["partitions"]) <= 2
+
+
 def test_a_job_waits_for_what_it_needs(queue, tmp_path):
     queue.queue("pause")
     bad = queue.shell("exit 1")

@@ -19,12 +19,13 @@ pytestmark = built
 
 
 @contextlib.contextmanager
-def holder(queue, memory):
+def holder(queue, memory, device=0):
     """Somebody else's partition, which lasts while their process does."""
-    with subprocess.Popen([str(queue.command), "run", "--device", "0", "--memory", memory,
+    with subprocess.Popen([str(queue.command), "run", "--device", str(device), "--memory", memory,
                            "--duration", "1h", "--", "cat"], env=queue.env,
                           stdin=subprocess.PIPE) as process:
-        poll("its partition", queue.partitions)
+        poll("its partition", lambda: device in {one["device"]
+                                                 for one in queue.partitions().values()})
         yield process
         process.stdin.close()
 
@@ -256,6 +257,19 @@ def test_a_runner_whose_head_waits_for_others_uses_no_processor_either(queue):
         assert queue.state_of(job) == "pending"
         kill(held.pid)  # of which no file tells
         queue.wait(job)
+
+
+def test_a_job_behind_the_head_hears_of_the_end_of_somebodys_process(queue_box):
+    queue = queue_box(2)
+    with holder(queue, "20GiB") as first, holder(queue, "20GiB", device=1) as second:
+        head = queue.shell("true", "--memory", "24GiB", "--device", 0)
+        behind = queue.shell("true", "--memory", "24GiB", "--device", 1, "--duration", "1m")
+        poll("its place in line", lambda: queue.files("ticket"))
+        kill(second.pid)  # of whose device the head wants nothing
+        queue.wait(behind)
+        assert queue.state_of(head) == "pending"
+        kill(first.pid)
+        queue.wait(head)
 
 
 def test_the_unit_is_one_that_a_service_manager_takes(tmp_path):
