@@ -60,7 +60,9 @@ Result<JobLog> JobLog::append_to(const std::string& path) {
 Result<void> JobLog::write_facts(const Json& facts) const {
   if (!is_file_) return {};
   const std::string stem = path_.ends_with(".log") ? path_.substr(0, path_.size() - 4) : path_;
-  const std::string path = stem + ".json", unfinished = path + ".new";
+  // Jobs that share a log write these at the same time.
+  const std::string path = stem + ".json";
+  const std::string unfinished = fmt::format("{}.new.{}", path, ::getpid());
   const std::string text = json_text(facts, 2) + "\n";
   UniqueFd fd(::open(unfinished.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
   if (!fd) return cannot("write the log", unfinished, errno);

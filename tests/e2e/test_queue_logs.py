@@ -166,7 +166,7 @@ def test_what_is_no_file_is_written_to_as_it_is(queue, tmp_path):
 
 def test_one_file_for_several_jobs_is_rotated_once_for_all(queue, tmp_path):
     log = tmp_path / "all.log"
-    lines = ["for n in $(seq 300); do echo $CHRONOS_JOB_ID; done"] * 4
+    lines = ["for n in $(seq 300); do echo $CHRONOS_JOB_ID; done"] * 8
     jobs = queue.add_lines(lines, "--memory", "1GiB", "--log", log, "--log-size", "4KiB",
                            "--log-keep", 9)
     queue.wait(*jobs)
