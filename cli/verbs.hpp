@@ -27,6 +27,7 @@ int run_verb(const Invocation& invocation);
 int queue_verb(const Invocation& invocation);
 int doctor_verb(const Invocation& invocation);
 int policy_verb(const Invocation& invocation);
+int enforce_verb(const Invocation& invocation);
 int setup_verb(const Invocation& invocation);
 
 }  // namespace chronos::cli
