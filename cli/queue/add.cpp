@@ -254,12 +254,11 @@ int add_command(const cli::Invocation& invocation) {
   arguments.add_json();
   arguments.add_examples(
       "With `-` each line is a shell line, or a JSON object with any of: command, name, env, cwd,\n"
-      "venv, log_dir, log, log_size, log_keep, memory, jobs_per_gpu, gpus, devices, duration, "
-      "priority, after,\n"
-      "after_ok, retries, on_finish. The options hold for lines that say nothing else.\n"
-      "A job runs with the environment of this command, CUDA_VISIBLE_DEVICES set to its devices'\n"
-      "numbers. --on-finish finds CHRONOS_JOB_ID, _NAME, _COMMAND, _STATE, _EXIT_STATUS, _REASON,\n"
-      "_ATTEMPT, _DEVICES and _LOG in its environment.");
+      "venv, log_dir, log, log_size, log_keep, memory, jobs_per_gpu, gpus, devices, duration,\n"
+      "priority, after, after_ok, retries, on_finish. The options hold for lines that say nothing\n"
+      "else. A job runs with the environment of this command and sees its own devices only;\n"
+      "CUDA_VISIBLE_DEVICES has their numbers. --on-finish finds CHRONOS_JOB_ID, _NAME, _COMMAND,\n"
+      "_STATE, _EXIT_STATUS, _REASON, _ATTEMPT, _DEVICES and _LOG in its environment.");
   std::vector<std::string> options = invocation.arguments;
   std::vector<std::string> command;
   // A lone "-" is no option of the parser's.
