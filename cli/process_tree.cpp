@@ -83,12 +83,17 @@ std::optional<std::vector<pid_t>> children_of(pid_t pid) {
 //
 // The kernel may leave out one child while another is being collected. Whoever calls this looks
 // until nothing new turns up, and what kill_tree() leaves has waitpid()'s word for being the last.
-std::vector<Process> own_descendants() {
+std::vector<Process> own_descendants(const Spared& spared) {
   if (!proc_is_ours()) return {};
+  const pid_t left_alone = spared ? spared() : 0;
   auto open = children_of(::getpid());
-  if (!open) return descendants_of(::getpid(), all_processes());
+  if (!open) {
+    std::vector<Process> all = all_processes();
+    std::erase_if(all, [&](const Process& one) { return one.pid == left_alone; });
+    return descendants_of(::getpid(), all);
+  }
   std::vector<Process> found;
-  std::unordered_set<pid_t> visited{::getpid()};
+  std::unordered_set<pid_t> visited{::getpid(), left_alone};
   while (!open->empty()) {
     const pid_t pid = open->back();
     open->pop_back();
@@ -130,12 +135,12 @@ void wait_for_a_child(std::uint64_t at_most_ns) {
 
 // Stops every descendant. A stopped process cannot fork, and a fork that meets the signal starts
 // over, so once a look finds nobody new nobody can be born any more.
-void freeze_tree() {
+void freeze_tree(const Spared& spared) {
   constexpr int kMaxRounds = 1000;  // against children of another user, who cannot be stopped
   std::unordered_set<pid_t> seen;
   for (int round = 0; round < kMaxRounds; ++round) {
     bool anybody_new = false;
-    for (const Process& process : own_descendants()) {
+    for (const Process& process : own_descendants(spared)) {
       if (!seen.insert(process.pid).second) continue;
       anybody_new = true;
       signal_process(process, SIGSTOP);
@@ -188,12 +193,12 @@ bool signal_process(const Process& process, int signal) {
   return ::syscall(SYS_pidfd_send_signal, fd.get(), signal, nullptr, 0) == 0;
 }
 
-void signal_tree(int signal, pid_t told) {
+void signal_tree(int signal, pid_t told, const Spared& spared) {
   constexpr int kMaxRounds = 10;  // what is born faster than this is left to kill_tree()
   std::unordered_set<pid_t> seen;
   for (int round = 0; round < kMaxRounds; ++round) {
     bool anybody_new = false;
-    for (const Process& process : own_descendants()) {
+    for (const Process& process : own_descendants(spared)) {
       if (!seen.insert(process.pid).second) continue;
       anybody_new = true;
       if (process.pid != told) signal_process(process, signal);
@@ -203,16 +208,20 @@ void signal_tree(int signal, pid_t told) {
   }
 }
 
-std::vector<Process> kill_tree(std::uint64_t patience_ns, pid_t child) {
+std::vector<Process> kill_tree(std::uint64_t patience_ns, pid_t child, const Spared& spared) {
   constexpr std::uint64_t kLookAgain = 20'000'000;
-  freeze_tree();
+  freeze_tree(spared);
   if (child > 0 && !proc_is_ours()) ::kill(child, SIGKILL);
   std::uint64_t since = monotonic_ns();
   std::size_t left = 0;
+  int empty_looks = 0;
   for (;;) {
-    std::vector<Process> tree = own_descendants();
+    std::vector<Process> tree = own_descendants(spared);
     for (const Process& process : tree) signal_process(process, SIGKILL);
     if (!reap_all()) return {};
+    // Somebody who is spared is a child, too; then there is no such word.
+    empty_looks = tree.empty() && spared && spared() != 0 ? empty_looks + 1 : 0;
+    if (empty_looks == 3) return {};
     std::uint64_t now = monotonic_ns();
     if (tree.size() != left) since = now;
     left = tree.size();

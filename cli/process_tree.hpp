@@ -7,6 +7,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 namespace chronos::cli {
@@ -30,14 +31,19 @@ std::vector<Process> descendants_of(pid_t ancestor, const std::vector<Process>& 
 // Sends `signal` if `process` is still the one that was seen. False if it is gone or not ours.
 bool signal_process(const Process& process, int signal);
 
+// A descendant that is left alone, with all below it; asked for at each look. 0, or no function:
+// nobody.
+using Spared = std::function<pid_t()>;
+
 // Sends `signal` to each living descendant of the caller, also those that are born meanwhile, and
 // wakes those that are stopped so that they can act on it. `told` has got the signal already.
-void signal_tree(int signal, pid_t told = 0);
+void signal_tree(int signal, pid_t told = 0, const Spared& spared = {});
 
 // Kills every descendant of the caller, which must be a subreaper with SIGCHLD blocked, and waits
 // until the last is gone. Returns those that were still there after `patience_ns` without any
 // change: only what is stuck in the kernel, or belongs to a user whom the caller may not signal.
 // Where /proc cannot be used, only `child` is killed, a child that has not been collected.
-std::vector<Process> kill_tree(std::uint64_t patience_ns, pid_t child = 0);
+std::vector<Process> kill_tree(std::uint64_t patience_ns, pid_t child = 0,
+                               const Spared& spared = {});
 
 }  // namespace chronos::cli

@@ -362,16 +362,16 @@ void Supervisor::begin_ending(OnExpiry how) {
   if (how == OnExpiry::kTerminate) {
     *kill_at_ns_ += policy_.grace_ns;
     if (!child_status_) ::kill(child_, SIGTERM);  // else its number may be another's by now
-    signal_tree(SIGTERM, child_);
+    signal_tree(SIGTERM, child_, spared_);
   } else if (!child_status_) {
     ::kill(child_, SIGKILL);
   }
 }
 
 int Supervisor::finish_ending() {
-  std::vector<Process> stuck = any_child_left_
-                                   ? kill_tree(kKillPatience, child_status_ ? 0 : child_)
-                                   : std::vector<Process>();
+  std::vector<Process> stuck =
+      any_child_left_ ? kill_tree(kKillPatience, child_status_ ? 0 : child_, spared_)
+                      : std::vector<Process>();
   for (const Process& process : stuck) {
     print_error_line(fmt::format("chronos: process {} could not be ended (state {})", process.pid,
                                  process.state));

@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "cli/expiry.hpp"
+#include "cli/process_tree.hpp"
 #include "cli/signals.hpp"
 #include "core/posix.hpp"
 #include "core/result.hpp"
@@ -45,6 +46,8 @@ class Supervisor {
   // This signal is not passed on: it ends the program and its whole tree, as the end of the time
   // does with OnExpiry::kTerminate.
   void set_end_signal(int number) { end_signal_ = number; }
+  // Not part of the program's tree, though it descends from it.
+  void set_spared(Spared spared) { spared_ = std::move(spared); }
   bool was_told_to_end() const { return told_to_end_; }
   // The program's own exit status once it has ended, whatever run() said; none: it was killed.
   std::optional<int> program_status() const;
@@ -90,6 +93,7 @@ class Supervisor {
   bool child_stopped_ = false;
   bool any_child_left_ = true;
   int end_signal_ = 0;  // none
+  Spared spared_;
   bool told_to_end_ = false;
   std::string start_error_;
   std::optional<std::uint64_t> kill_at_ns_;  // set once the program is being ended

@@ -290,7 +290,8 @@ Result<Acquired> acquire(Registry& registry, const AcquireRequest& request, cons
 }
 
 Result<std::vector<std::pair<std::string, std::string>>> variables_for(const Registry& registry,
-                                                                       const Acquired& acquired) {
+                                                                       const Acquired& acquired,
+                                                                       CudaNames names) {
   auto inventory = load_inventory(registry.state());
   if (!inventory) return pass_on(inventory);
   const std::vector<Device>& all = inventory->devices;
@@ -300,7 +301,7 @@ Result<std::vector<std::pair<std::string, std::string>>> variables_for(const Reg
                                    [&](const Device& device) { return device.key == all[i].key; });
     if (taken) chosen.push_back(i);
   }
-  return vendor_variables(look_at_gpus(all).of_device, chosen);
+  return vendor_variables(look_at_gpus(all).of_device, chosen, names);
 }
 
 }  // namespace chronos

@@ -58,7 +58,7 @@ Result<Acquired> acquire(Registry& registry, const AcquireRequest& request, cons
 
 // The variables by which CUDA, ROCm and Level Zero choose these devices (core/facts/health.hpp), by
 // name. Errors: kNoDevice, kSystem.
-Result<std::vector<std::pair<std::string, std::string>>> variables_for(const Registry& registry,
-                                                                       const Acquired& acquired);
+Result<std::vector<std::pair<std::string, std::string>>> variables_for(
+    const Registry& registry, const Acquired& acquired, CudaNames names = CudaNames::kIds);
 
 }  // namespace chronos

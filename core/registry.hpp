@@ -68,7 +68,8 @@ struct PartitionInfo {
   bool may_write = false;  // the caller made it, or is root
   pid_t pid = 0;  // of the process that created it
   PartitionState state = PartitionState::kActive;
-  bool held = false;                  // ends with the process that made it
+  bool held = false;                  // ends with a process, and those in the partition:
+  ProcessIdentity holder;             // which, where it is held
   std::vector<ProcessUse> processes;  // those that hold memory now
 
   // What CHRONOS_PARTITION holds for children: the id and the token ("p1@0123..."), which no later

@@ -86,6 +86,7 @@ PartitionInfo describe(Grant grant, LedgerUse use, PartitionState state) {
   info.pid = grant.creator_pid;
   info.state = state;
   info.held = grant.held;
+  if (grant.held) info.holder = grant.holder;
   info.processes = std::move(use.processes);
   return info;
 }

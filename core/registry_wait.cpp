@@ -4,8 +4,9 @@
 // by somebody's file being written, closed or removed, or by a deadline. Who waits for one device
 // behind another such watches only the ticket of the one before, so that what happens wakes one
 // process and not all. A look
-// each second covers what no file tells: bytes freed in a partition whose time is up, the end of a
-// process that a partition was made for, and somebody in line who does not take their turn.
+// each second covers what nothing tells: bytes freed in a partition whose time is up, and somebody
+// in line who does not take their turn. The end of a process that a partition was made for is
+// watched for, where that process can be seen.
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <poll.h>
@@ -21,6 +22,7 @@
 #include "core/clock.hpp"
 #include "core/crash_point.hpp"
 #include "core/partition_files.hpp"
+#include "core/process_watch.hpp"
 #include "core/registry_line.hpp"
 #include "core/registry_lock.hpp"
 #include "core/reservation.hpp"
@@ -99,6 +101,7 @@ class Reservation::Waiter {
   std::optional<Ticket> ticket_;
   std::vector<Predecessor> ahead_;  // in line when we joined, and still
   UniqueFd epoll_, watch_, timer_;
+  ProcessWatch holders_;             // of held partitions on our devices
   std::optional<FileName> watched_;  // whose ticket `watch_` is on; none: on the directory
   WaitState state_;
   std::optional<std::pair<std::size_t, std::string>> told_;
@@ -136,6 +139,8 @@ Result<void> Reservation::Waiter::prepare() {
   if (!epoll_ || !timer_ || ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, timer_.get(), &event) != 0) {
     return fail(ErrorCode::kSystem, "cannot wait: " + errno_text(errno));
   }
+  // Without it the look each second is all there is.
+  if (holders_.fd() >= 0) ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, holders_.fd(), &event);
   return {};
 }
 
@@ -310,12 +315,15 @@ Result<void> Reservation::Waiter::arm(const Registry::Look& seen, bool room_was_
   std::optional<std::uint64_t> due = give_up_at_;
   auto at = [&](std::uint64_t when) { due = std::min(due.value_or(when), when); };
   bool silent = false;  // room may come without a word
+  std::vector<ProcessIdentity> holders;
   for (const Registry::Entry& entry : seen.entries) {
     if (!concerns(entry.grant.device_key)) continue;
-    silent = silent || entry.grant.held || entry.over;
+    silent = silent || entry.over;
+    if (entry.grant.held && !entry.over) holders.push_back(entry.grant.holder);
     const std::uint64_t deadline = entry.grant.deadline_ns;
     if (next && !entry.over) at(now + (deadline > boot ? deadline - boot : 0));
   }
+  silent = !holders_.set(holders) || silent;
   if (!next || silent || !watch_) at(now + pause_ns_);
   pause_ns_ = std::min(2 * pause_ns_, kLookEvery);
   return arm_at(due);
@@ -348,6 +356,8 @@ bool Reservation::Waiter::watch_event(const inotify_event& event) const {
 bool Reservation::Waiter::take_events() {
   std::uint64_t count = 0;
   bool look = ::read(timer_.get(), &count, sizeof count) > 0;
+  pollfd ended{holders_.fd(), POLLIN, 0};
+  look = ::poll(&ended, 1, 0) == 1 || look;
   alignas(inotify_event) char buffer[4096];
   ssize_t got = 0;
   while (watch_ && (got = ::read(watch_.get(), buffer, sizeof buffer)) > 0) {

@@ -22,9 +22,10 @@ namespace chronos::queue {
 namespace {
 
 struct AddArguments {
-  std::string name, memory, devices, duration, directory, venv, log_directory, log_file, on_finish;
+  std::string name, memory, devices, duration, directory, venv, log_directory, log_file, log_size,
+      on_finish;
   std::vector<std::string> env, after, after_ok;
-  unsigned gpus = 1, jobs_per_gpu = 0, retries = 0;
+  unsigned gpus = 1, jobs_per_gpu = 0, retries = 0, log_keep = LogLimits().keep;
   std::int64_t priority = 0;
   bool shell = false, no_start = false;
 };
@@ -61,9 +62,11 @@ Result<JobSpec> base_of(const AddArguments& given) {
   text("venv", given.venv);
   text("log_dir", given.log_directory);
   text("log", given.log_file);
+  text("log_size", given.log_size);
   text("on_finish", given.on_finish);
   json["gpus"] = given.gpus;
   json["retries"] = given.retries;
+  json["log_keep"] = given.log_keep;
   json["priority"] = given.priority;
   if (given.jobs_per_gpu > 0) json["jobs_per_gpu"] = given.jobs_per_gpu;
   for (const std::string& entry : given.env) {
@@ -232,6 +235,11 @@ void add_options(CLI::App& app, AddArguments& given) {
       ->allow_extra_args(false);
   app.add_option("--log-dir", given.log_directory, "Folder for its log")->type_name("DIR");
   app.add_option("--log", given.log_file, "This very file as its log")->type_name("FILE");
+  app.add_option("--log-size", given.log_size,
+                 "So much of its log in a file; then it is FILE.1, and so on (64MiB; or off)")
+      ->type_name("M");
+  app.add_option("--log-keep", given.log_keep, "How many of these older files are kept (4)")
+      ->type_name("N");
   app.add_flag("--shell", given.shell, "The command is one line for the shell");
   app.add_flag("--no-start", given.no_start, "Leave it to a runner that is there or comes");
 }
@@ -246,11 +254,11 @@ int add_command(const cli::Invocation& invocation) {
   arguments.add_json();
   arguments.add_examples(
       "With `-` each line is a shell line, or a JSON object with any of: command, name, env, cwd,\n"
-      "venv, log_dir, log, memory, jobs_per_gpu, gpus, devices, duration, priority, after,\n"
-      "after_ok, retries, on_finish. The options hold for lines that say nothing else.\n"
-      "A job runs with the environment of this command, CUDA_VISIBLE_DEVICES set to its devices'\n"
-      "numbers. --on-finish finds CHRONOS_JOB_ID, _NAME, _COMMAND, _STATE, _EXIT_STATUS, _REASON,\n"
-      "_ATTEMPT, _DEVICES and _LOG in its environment.");
+      "venv, log_dir, log, log_size, log_keep, memory, jobs_per_gpu, gpus, devices, duration,\n"
+      "priority, after, after_ok, retries, on_finish. The options hold for lines that say nothing\n"
+      "else. A job runs with the environment of this command and sees its own devices only;\n"
+      "CUDA_VISIBLE_DEVICES has their numbers. --on-finish finds CHRONOS_JOB_ID, _NAME, _COMMAND,\n"
+      "_STATE, _EXIT_STATUS, _REASON, _ATTEMPT, _DEVICES and _LOG in its environment.");
   std::vector<std::string> options = invocation.arguments;
   std::vector<std::string> command;
   // A lone "-" is no option of the parser's.

@@ -1,7 +1,9 @@
 #include "cli/queue/database.hpp"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <sqlite3.h>
+#include <sys/stat.h>
 
 #include "core/text.hpp"
 
@@ -83,13 +85,24 @@ Result<std::uint64_t> Database::step_all(sqlite3_stmt* statement,
   if (code != SQLITE_DONE) changed = failure(code);
   ::sqlite3_reset(statement);
   ::sqlite3_clear_bindings(statement);
+  announce();
   return changed;
 }
 
 Result<void> Database::script(const char* sql) {
   const int code = ::sqlite3_exec(database_.get(), sql, nullptr, nullptr, nullptr);
   if (code != SQLITE_OK) return failure(code);
+  announce();
   return {};
+}
+
+// Whoever watches the folder hears of SQLite's writing before what is written counts, which is in
+// shared memory and makes no sound. So there is a word after it.
+void Database::announce() {
+  const std::int64_t changes = ::sqlite3_total_changes64(database_.get());
+  if (changes == announced_ || ::sqlite3_get_autocommit(database_.get()) == 0) return;
+  announced_ = changes;
+  ::utimensat(AT_FDCWD, path_.substr(0, path_.rfind('/')).c_str(), nullptr, 0);
 }
 
 void Database::abandon() {

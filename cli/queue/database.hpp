@@ -37,7 +37,8 @@ class Row {
 
 class Database {
  public:
-  // Opens or makes `path`, in WAL mode, each commit on the disk before it returns.
+  // Opens or makes `path`, in WAL mode, each commit on the disk before it returns. After a commit
+  // the times of the folder change, which inotify tells (IN_ATTRIB).
   static Result<Database> open(const std::string& path, int busy_timeout_ms);
 
   // Runs one statement; the number of rows that it changed. Arguments stand for ?1, ?2, ...
@@ -118,11 +119,13 @@ class Database {
   Result<std::uint64_t> step_all(sqlite3_stmt* statement,
                                  const std::function<void(const Row&)>& use);
   void abandon();
+  void announce();
   tl::unexpected<Error> failure(int code) const;
 
   std::unique_ptr<sqlite3, Close> database_;
   std::unordered_map<std::string_view, StatementPointer> statements_;  // by literals of ours
   std::string path_;
+  std::int64_t announced_ = 0;  // rows that this connection had changed
 };
 
 }  // namespace chronos::queue

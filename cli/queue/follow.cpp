@@ -1,6 +1,5 @@
 // `chronos queue wait` and `logs`: both wait for something in the queue without asking again and
-// again: whoever commits to the database writes its log, which inotify tells.
-#include <fcntl.h>
+// again: whoever has committed to the database touches its folder, which inotify tells.
 #include <fmt/format.h>
 #include <poll.h>
 #include <sys/inotify.h>
@@ -13,6 +12,7 @@
 
 #include "cli/queue/commands.hpp"
 #include "cli/queue/link.hpp"
+#include "cli/queue/rotated_log.hpp"
 #include "core/text.hpp"
 
 namespace chronos::queue {
@@ -30,10 +30,13 @@ class Changes {
  public:
   explicit Changes(const Place& place) : watch_(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK)) {
     ::inotify_add_watch(watch_.get(), place.folder.c_str(),
-                        IN_MODIFY | IN_CREATE | IN_DELETE | IN_MOVED_TO | IN_ONLYDIR);
+                        IN_ATTRIB | IN_MODIFY | IN_CREATE | IN_DELETE | IN_MOVED_TO | IN_ONLYDIR);
   }
-  void also(const std::string& file) const {
-    ::inotify_add_watch(watch_.get(), file.c_str(), IN_MODIFY);
+  // A log that is rotated loses its name, which changes the number of its names. False where there
+  // is none of that name, which a file system without links does for a moment.
+  bool also(const std::string& file) const {
+    return ::inotify_add_watch(watch_.get(), file.c_str(), IN_MODIFY | IN_ATTRIB | IN_MOVE_SELF) >=
+           0;
   }
   // False when the time is up. `other` wakes, too, and is -1 for none.
   bool sleep(std::optional<std::uint64_t> until_ns, int other) const {
@@ -128,20 +131,6 @@ int report_waited(OpenQueue& queue, const std::vector<JobId>& ids, bool as_json)
   return all_done ? cli::kDone : cli::kFailed;
 }
 
-// Copies what has come since; the number of bytes, or an error.
-Result<std::size_t> copy_news(int fd) {
-  std::size_t copied = 0;
-  char buffer[65536];
-  for (;;) {
-    const ssize_t got = retry_eintr([&] { return ::read(fd, buffer, sizeof buffer); });
-    if (got < 0) return fail(ErrorCode::kSystem, "cannot read the log: " + errno_text(errno));
-    if (got == 0) return copied;
-    auto written = cli::write_stdout({buffer, static_cast<std::size_t>(got)});
-    if (!written) return pass_on(written);
-    copied += static_cast<std::size_t>(got);
-  }
-}
-
 Result<std::string> log_of(Store& store, const Job& job, std::int64_t attempt) {
   if (attempt == 0 || (attempt == job.attempt && !job.log.empty())) return job.log;
   auto attempts = store.attempts_of(job.id);
@@ -155,27 +144,27 @@ Result<std::string> log_of(Store& store, const Job& job, std::int64_t attempt) {
 Result<void> print_log(JobId id, std::int64_t attempt, bool follow) {
   auto queue = open_queue();
   if (!queue) return pass_on(queue);
+  auto spec = queue->store.spec_of(id);
+  if (!spec) return pass_on(spec);
   const Changes changes(queue->place);
   KeptRunner runner(queue->place);
-  UniqueFd log;
+  std::optional<LogReader> log;
   std::string opened;
   for (;;) {
+    std::optional<std::uint64_t> wake;
     auto job = queue->store.find(id);
     if (!job) return pass_on(job);
     auto path = log_of(queue->store, *job, attempt);
     if (!path) return pass_on(path);
     if (*path != opened && !path->empty()) {
-      log.reset(::open(path->c_str(), O_RDONLY | O_CLOEXEC));
-      if (!log) {
-        return fail(ErrorCode::kSystem,
-                    fmt::format("cannot read {}: {}", chronos::quoted(*path), errno_text(errno)));
-      }
+      log.emplace(*path, spec->log_limits.keep);
       opened = *path;
-      changes.also(opened);
     }
     if (log) {
-      auto copied = copy_news(log.get());
-      if (!copied) return pass_on(copied);
+      // Each time, because a rotation makes it another file.
+      if (!changes.also(opened)) wake = now_ns() + kNanosPerSecond / 10;
+      auto printed = log->print_news(!follow);
+      if (!printed) return printed;
     }
     if (!follow || is_over(job->state)) {
       if (!log && !follow) {
@@ -186,7 +175,7 @@ Result<void> print_log(JobId id, std::int64_t attempt, bool follow) {
     }
     auto kept = runner.keep();
     if (!kept) return pass_on(kept);
-    changes.sleep(std::nullopt, runner.fd());
+    changes.sleep(wake, runner.fd());
   }
 }
 

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <spawn.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -14,6 +15,7 @@
 #include <charconv>
 #include <string_view>
 
+#include "cli/queue/log_pump.hpp"
 #include "cli/queue/prepare.hpp"
 #include "cli/queue/supervise.hpp"
 
@@ -30,6 +32,10 @@ std::vector<std::string> hook_environment(const Job& job, const JobSpec& spec,
   for (const auto& [name, value] : spec.env) {
     environment = overlaid(std::move(environment), {{name, value}});
   }
+  // Where the job was added by another job, that one's: the hook is not what is left of it.
+  std::erase_if(environment, [](const std::string& entry) {
+    return entry.starts_with(std::string(kTokenVariable) + "=");
+  });
   return overlaid(std::move(environment),
                   {{"CHRONOS_JOB_ID", fmt::format("{}", job.id)},
                    {"CHRONOS_JOB_NAME", job.name},
@@ -49,6 +55,29 @@ std::vector<char*> pointers_to(std::vector<std::string>& texts) {
   pointers.push_back(nullptr);
   return pointers;
 }
+
+// The end of the job's log, if there is one.
+class LogEnd {
+ public:
+  LogEnd(const Job& job, const LogLimits& limits) {
+    if (!job.log.empty()) {
+      fd_.reset(::open(job.log.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC | O_NONBLOCK));
+    }
+    struct stat status {};
+    if (!fd_ || ::fstat(fd_.get(), &status) != 0 || !S_ISREG(status.st_mode)) {
+      fd_.reset(::open("/dev/null", O_WRONLY | O_CLOEXEC));
+    } else if (limits.bytes > 0) {
+      if (auto pump = LogPump::start({job.log, std::move(fd_), limits})) {
+        pump_.emplace(std::move(*pump));
+      }
+    }
+  }
+  int fd() const { return pump_ ? pump_->fd() : fd_.get(); }
+
+ private:
+  UniqueFd fd_;
+  std::optional<LogPump> pump_;
+};
 
 // Waits for the group's leader; a hook that hangs is ended.
 void await(pid_t child) {
@@ -83,14 +112,13 @@ void run_hook(Store& store, JobId id) {
       hook_environment(*job, *spec, split_environment(*environment));
   std::vector<std::string> words = {shell_path(), "-c", spec->on_finish};
   std::vector<char*> arguments = pointers_to(words), entries = pointers_to(variables);
+  const LogEnd log(*job, spec->log_limits);
   const pid_t child = ::fork();
   if (child < 0) return;
   if (child == 0) {
     ::setpgid(0, 0);
-    int log = job->log.empty() ? -1 : ::open(job->log.c_str(), O_WRONLY | O_APPEND);
-    if (log < 0) log = ::open("/dev/null", O_WRONLY);
-    ::dup2(log, STDOUT_FILENO);
-    ::dup2(log, STDERR_FILENO);
+    ::dup2(log.fd(), STDOUT_FILENO);
+    ::dup2(log.fd(), STDERR_FILENO);
     sigset_t none;
     ::sigemptyset(&none);
     ::sigprocmask(SIG_SETMASK, &none, nullptr);
@@ -104,7 +132,7 @@ void run_hook(Store& store, JobId id) {
 
 void end_leftovers(const std::string& token) {
   if (token.empty()) return;
-  const std::string entry = "CHRONOS_JOB_TOKEN=" + token;
+  const std::string entry = std::string(kTokenVariable) + "=" + token;
   // Each round also meets what was born during the last.
   for (int round = 0; round < kRounds; ++round) {
     DIR* processes = ::opendir("/proc");

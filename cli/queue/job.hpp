@@ -20,6 +20,9 @@ namespace chronos::queue {
 
 using JobId = std::int64_t;
 
+// In the environment of an attempt's processes: what is left of it is known by that.
+inline constexpr char kTokenVariable[] = "CHRONOS_JOB_TOKEN";
+
 // The numbers are in the database.
 enum class JobState {
   kPending = 0,   // in line
@@ -35,6 +38,12 @@ bool is_over(JobState state);
 // The states that a word stands for ("pending", ..., "over"); empty: none.
 std::vector<JobState> states_named(std::string_view word);
 
+// How much of what a job prints is kept: FILE and the older FILE.1 to FILE.<keep>.
+struct LogLimits {
+  std::uint64_t bytes = std::uint64_t{64} << 20;  // of each; 0: one file without a limit
+  unsigned keep = 4;
+};
+
 // What was asked for. Never changes.
 struct JobSpec {
   std::string name;                        // of its log; empty: "job_<id>"
@@ -45,14 +54,15 @@ struct JobSpec {
   std::string venv;                        // virtual environment; absolute, empty: none
   std::string log_directory;               // absolute; empty: the queue's
   std::string log_file;                    // this file and no other, appended to; absolute
-  MemoryAmount memory{1, 0};               // on each of its devices
-  unsigned jobs_per_gpu = 0;               // 0: as many as have room
-  unsigned gpus = 1;                       // how many devices, each of them another one
-  std::vector<int> devices;                // of these; empty: of all
-  std::uint64_t duration_ns = 0;           // 0: no end but the policy's
-  std::int64_t priority = 0;               // higher first
-  std::vector<JobId> after;                // starts once these are over
-  std::vector<JobId> after_ok;             // starts once these are done, cancelled if one is not
+  LogLimits log_limits;
+  MemoryAmount memory{1, 0};      // on each of its devices
+  unsigned jobs_per_gpu = 0;      // 0: as many as have room
+  unsigned gpus = 1;              // how many devices, each of them another one
+  std::vector<int> devices;       // of these; empty: of all
+  std::uint64_t duration_ns = 0;  // 0: no end but the policy's
+  std::int64_t priority = 0;      // higher first
+  std::vector<JobId> after;       // starts once these are over
+  std::vector<JobId> after_ok;    // starts once these are done, cancelled if one is not
   unsigned retries = 0;
   std::string on_finish;  // a line for the shell, run when it is over
 

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -41,20 +42,27 @@ Result<JobLog> JobLog::make(const std::string& folder, const std::string& name) 
   for (int number = 1;; ++number) {
     std::string path = number == 1 ? stem + ".log" : fmt::format("{}_{}.log", stem, number);
     UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0644));
-    if (fd) return JobLog(std::move(path), std::move(fd));
+    if (fd) return JobLog(std::move(path), std::move(fd), true);
     if (errno != EEXIST) return cannot("write the log", path, errno);
   }
 }
 
 Result<JobLog> JobLog::append_to(const std::string& path) {
-  UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644));
-  if (!fd) return cannot("write the log", path, errno);
-  return JobLog(path, std::move(fd));
+  // A pipe that nobody reads is an error, not something to wait for.
+  UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NONBLOCK, 0644));
+  struct stat status {};
+  if (!fd || ::fstat(fd.get(), &status) != 0 || ::fcntl(fd.get(), F_SETFL, O_APPEND) != 0) {
+    return cannot("write the log", path, errno);
+  }
+  return JobLog(path, std::move(fd), S_ISREG(status.st_mode));
 }
 
 Result<void> JobLog::write_facts(const Json& facts) const {
+  if (!is_file_) return {};
   const std::string stem = path_.ends_with(".log") ? path_.substr(0, path_.size() - 4) : path_;
-  const std::string path = stem + ".json", unfinished = path + ".new";
+  // Jobs that share a log write these at the same time.
+  const std::string path = stem + ".json";
+  const std::string unfinished = fmt::format("{}.new.{}", path, ::getpid());
   const std::string text = json_text(facts, 2) + "\n";
   UniqueFd fd(::open(unfinished.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
   if (!fd) return cannot("write the log", unfinished, errno);

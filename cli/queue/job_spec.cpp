@@ -15,6 +15,7 @@ namespace {
 
 constexpr unsigned kMostGpus = 4096;
 constexpr unsigned kMostRetries = 1'000'000;
+constexpr unsigned kMostLogs = 1000;
 constexpr std::int64_t kMostPriority = 1'000'000'000;
 
 tl::unexpected<Error> wrong(std::string_view key, std::string_view must) {
@@ -84,6 +85,16 @@ Result<std::uint64_t> duration_of(const Json& value) {
   return parse_duration(*text);
 }
 
+// As a size on the command line, a number of bytes, or "off".
+Result<std::uint64_t> log_size_of(const Json& value) {
+  constexpr std::uint64_t kLeast = 4096;  // less would be rotating and nothing else
+  const std::string text = value.is_string() ? value.get<std::string>() : value.dump() + "B";
+  if (text == "off") return 0;
+  auto amount = parse_memory(text);
+  if (amount && amount->bytes >= kLeast) return amount->bytes;
+  return wrong("log_size", "a size of at least 4KiB, such as \"64MiB\", or \"off\"");
+}
+
 template <class To, class From>
 Result<void> store(To& to, Result<From> value) {
   if (!value) return pass_on(value);
@@ -146,6 +157,14 @@ const std::vector<std::pair<std::string_view, Set>>& setters() {
       {"venv", text_into("venv", &JobSpec::venv)},
       {"log_dir", text_into("log_dir", &JobSpec::log_directory)},
       {"log", text_into("log", &JobSpec::log_file)},
+      {"log_size",
+       [](JobSpec& spec, const Json& value) {
+         return store(spec.log_limits.bytes, log_size_of(value));
+       }},
+      {"log_keep",
+       [](JobSpec& spec, const Json& value) {
+         return store(spec.log_limits.keep, number_of("log_keep", value, 0, kMostLogs));
+       }},
       {"memory",
        [](JobSpec& spec, const Json& value) { return store(spec.memory, memory_of(value)); }},
       {"jobs_per_gpu", number_into("jobs_per_gpu", &JobSpec::jobs_per_gpu, 1, 4096)},
@@ -196,6 +215,9 @@ Json spec_json(const JobSpec& spec) {
   if (!spec.venv.empty()) json["venv"] = spec.venv;
   if (!spec.log_directory.empty()) json["log_dir"] = spec.log_directory;
   if (!spec.log_file.empty()) json["log"] = spec.log_file;
+  json["log_size"] =
+      spec.log_limits.bytes == 0 ? Json("off") : Json(fmt::format("{}B", spec.log_limits.bytes));
+  json["log_keep"] = spec.log_limits.keep;
   if (spec.memory.bytes > 0) {
     json["memory"] = fmt::format("{}B", spec.memory.bytes);
   } else {

@@ -72,10 +72,14 @@ bool is_on_demand(const Json& record) {
   if (::fork() != 0) ::_exit(0);
   const int null = ::open("/dev/null", O_RDWR);
   for (int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) ::dup2(null, fd);
-  ::fcntl(ready_fd, F_SETFD, 0);
+  // What the caller has open, a lock or a pipe that somebody reads to its end, is not for us to
+  // keep.
+  constexpr int kReadyFd = 3;
+  if (ready_fd != kReadyFd) ::dup2(ready_fd, kReadyFd);
+  ::fcntl(kReadyFd, F_SETFD, 0);
+  ::closefrom(kReadyFd + 1);
   if (::chdir("/") != 0) ::_exit(127);
-  const std::string ready = fmt::format("{}", ready_fd);
-  ::execl(program.c_str(), "chronosd", "--on-demand", "--ready-fd", ready.c_str(), nullptr);
+  ::execl(program.c_str(), "chronosd", "--on-demand", "--ready-fd", "3", nullptr);
   ::_exit(127);
 }
 

@@ -9,6 +9,8 @@
 #include <string_view>
 
 #include "cli/queue/place.hpp"
+#include "core/acquire.hpp"
+#include "core/inventory.hpp"
 #include "core/posix.hpp"
 #include "core/text.hpp"
 
@@ -118,8 +120,35 @@ Result<cli::ChildCommand> prepare_command(const Job& job, const JobSpec& spec,
                                   {"CHRONOS_JOB_NAME", job.name},
                                   {"CHRONOS_JOB_ATTEMPT", fmt::format("{}", job.attempt)},
                                   {"CHRONOS_JOB_DEVICES", job.devices},
-                                  {"CHRONOS_JOB_TOKEN", job.token}});
+                                  {kTokenVariable, job.token}});
   return command;
+}
+
+Result<Variables> device_variables(const Registry& registry,
+                                   const std::vector<PartitionInfo>& partitions) {
+  auto inventory = load_inventory(registry.state());
+  if (!inventory) return pass_on(inventory);
+  Acquired held{partitions, {}};
+  for (const Device& device : inventory->devices) {
+    const bool is_ours =
+        std::any_of(partitions.begin(), partitions.end(),
+                    [&](const PartitionInfo& one) { return one.device_key == device.key; });
+    if (is_ours) held.devices.push_back(device);
+  }
+  auto variables = variables_for(registry, held, CudaNames::kNumbers);
+  if (!variables) return variables;
+  auto value_of_one = [&](std::string_view name) -> std::optional<std::string> {
+    for (const auto& [one, value] : *variables) {
+      if (one == name) return value;
+    }
+    return std::nullopt;
+  };
+  if (!value_of_one("CUDA_VISIBLE_DEVICES")) {
+    variables->emplace_back("CUDA_VISIBLE_DEVICES",
+                            value_of_one("HIP_VISIBLE_DEVICES").value_or(device_list(partitions)));
+  }
+  variables->emplace_back("CHRONOS_DEVICES", "partitions");
+  return variables;
 }
 
 std::string device_list(const std::vector<PartitionInfo>& partitions) {

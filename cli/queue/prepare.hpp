@@ -31,6 +31,13 @@ std::string shell_path();
 Result<cli::ChildCommand> prepare_command(const Job& job, const JobSpec& spec,
                                           const std::vector<std::string>& environment);
 
+// By which the program sees the devices of these partitions and no others: CHRONOS_DEVICES for
+// OpenCL, and the vendors' own variables. CUDA_VISIBLE_DEVICES has numbers, as Kairos sets it:
+// those by which CUDA counts its devices; where there are none of those, as HIP does, which reads
+// it, too, or else our own. Errors: kNoDevice, kSystem.
+Result<Variables> device_variables(const Registry& registry,
+                                   const std::vector<PartitionInfo>& partitions);
+
 // "0,1" for partitions on these devices.
 std::string device_list(const std::vector<PartitionInfo>& partitions);
 

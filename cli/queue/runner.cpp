@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <sys/inotify.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -44,6 +45,7 @@ Runner::Runner(const Place& place, const RunnerOptions& options, Store store, Re
 
 Result<int> Runner::run(const Place& place, const RunnerOptions& options,
                         const cli::InheritedSignals& signals) {
+  ::unsetenv(kTokenVariable);  // of a job that has started us
   auto link = RunnerLink::take(place, options.on_demand, options.on_demand ? 0 : 10'000);
   if (!link) return pass_on(link);
   auto store = Store::open(place);
@@ -112,7 +114,8 @@ void Runner::sleep_and_react() {
   std::vector<pollfd> waits = {{signals_.get(), POLLIN, 0},
                                {link_.fd(), POLLIN, 0},
                                {watch_.get(), POLLIN, 0},
-                               {in_line_ ? in_line_->reservation.fd() : -1, POLLIN, 0}};
+                               {in_line_ ? in_line_->reservation.fd() : -1, POLLIN, 0},
+                               {holders_.fd(), POLLIN, 0}};
   const std::size_t first_client = waits.size();
   for (const UniqueFd& client : clients_) waits.push_back({client.get(), POLLIN, 0});
   const std::size_t first_child = waits.size();
@@ -148,6 +151,10 @@ void Runner::sleep_and_react() {
     look_again_ = true;
   }
   if (waits[3].revents != 0) look_at_line();
+  if (waits[4].revents != 0) {
+    holders_.set({});  // the next look sets it anew, if it comes that far
+    look_again_ = true;
+  }
   for (std::size_t place = 0; place < ids.size(); ++place) {
     if (waits[first_child + place].revents != 0) child_ended(ids[place]);
   }

@@ -25,6 +25,7 @@
 #include "cli/signals.hpp"
 #include "core/inventory.hpp"
 #include "core/posix.hpp"
+#include "core/process_watch.hpp"
 #include "core/registry.hpp"
 #include "core/reservation.hpp"
 
@@ -81,6 +82,9 @@ class Runner {
   void leave_line();
   void look_at_line();
   void watch_memory(bool wanted);
+  bool others_are_in_the_way(const std::vector<PartitionInfo>& partitions,
+                             const Store::InLine& head) const;
+  void wake_when_there_is_room(const std::vector<PartitionInfo>& partitions, std::uint64_t now);
 
   // --- runner_children.cpp: supervisors -------------------------------------------------------
   Result<void> recover();
@@ -114,6 +118,7 @@ class Runner {
   std::map<JobId, Hook> hooks_;
   std::vector<UniqueFd> clients_;
   UniqueFd signals_, watch_;
+  ProcessWatch holders_;  // whose end frees memory, while somebody waits for some
 
   // The head's place in the line of all users, while others have memory that it could use.
   struct InLineFor {

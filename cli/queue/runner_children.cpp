@@ -171,6 +171,7 @@ Result<pid_t> Runner::fork_self(const std::vector<std::string>& arguments, int k
     } else if (keep_fd >= 0) {
       ::dup2(keep_fd, kKeptFd);
     }
+    ::closefrom(keep_fd >= 0 ? kKeptFd + 1 : kKeptFd);  // what somebody has left us open
     inherited_.restore();
     ::execv("/proc/self/exe", pointers.data());
     ::_exit(cli::kNotFoundToExecute);

@@ -162,24 +162,43 @@ void Runner::pass() {
     soon_ns_ = 0;
     return;
   }
-  // Room comes when a supervisor ends, a partition's file changes, or a deadline passes; of others'
-  // held partitions nothing tells.
-  bool others = false;
-  const Candidate head = candidate_of(by_id(*plan.head));
-  for (const PartitionInfo& one : *partitions) {
-    if (one.state == PartitionState::kActive) {
-      const std::uint64_t due = now + std::max(one.remaining_ns, kSoonest);
-      wake_at_ = std::min(wake_at_.value_or(due), due);
-    }
-    const bool usable = head.devices.empty() || std::find(head.devices.begin(), head.devices.end(),
-                                                          one.device_index) != head.devices.end();
-    others = others || (usable && job_of(one) == 0);
+  if (others_are_in_the_way(*partitions, by_id(*plan.head)) && !in_line_) {
+    stand_in_line(by_id(*plan.head));
   }
-  if (others && !in_line_) stand_in_line(by_id(*plan.head));
-  const bool silent =
-      others || std::any_of(partitions->begin(), partitions->end(), [](const PartitionInfo& one) {
-        return one.state != PartitionState::kActive;
-      });
+  wake_when_there_is_room(*partitions, now);
+}
+
+// Whether the head waits for memory that is not this queue's to give back.
+bool Runner::others_are_in_the_way(const std::vector<PartitionInfo>& partitions,
+                                   const Store::InLine& head) const {
+  const std::vector<int>& devices = head.spec.devices;
+  return std::any_of(partitions.begin(), partitions.end(), [&](const PartitionInfo& one) {
+    const bool usable = devices.empty() || std::find(devices.begin(), devices.end(),
+                                                     one.device_index) != devices.end();
+    return usable && job_of(one) == 0;
+  });
+}
+
+// Room comes when a supervisor ends, a partition's file changes, a deadline passes or the process
+// ends that somebody's partition lasts with. Of what drains nothing tells, nor of a process that
+// cannot be seen.
+void Runner::wake_when_there_is_room(const std::vector<PartitionInfo>& partitions,
+                                     std::uint64_t now) {
+  bool silent = false;
+  std::vector<ProcessIdentity> holders;
+  for (const PartitionInfo& one : partitions) {
+    if (one.state != PartitionState::kActive) {
+      silent = true;
+      continue;
+    }
+    const std::uint64_t due = now + std::max(one.remaining_ns, kSoonest);
+    wake_at_ = std::min(wake_at_.value_or(due), due);
+    const bool is_child = std::any_of(children_.begin(), children_.end(), [&](const auto& child) {
+      return child.second.pid == one.holder.pid;
+    });
+    if (one.held && !is_child) holders.push_back(one.holder);
+  }
+  silent = !holders_.set(holders) || silent || !watch_;
   if (silent && soon_ns_ == 0) soon_ns_ = kNanosPerSecond;
   if (!silent && soon_ns_ >= kNanosPerSecond) soon_ns_ = 0;
 }
@@ -276,7 +295,10 @@ void Runner::look_at_line() {
 }
 
 void Runner::watch_memory(bool wanted) {
-  if (!wanted) return watch_.reset();
+  if (!wanted) {
+    holders_.set({});
+    return watch_.reset();
+  }
   if (watch_) return;
   watch_.reset(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
   constexpr std::uint32_t kChanges =

@@ -16,6 +16,7 @@
 #include "cli/queue/attempt_file.hpp"
 #include "cli/queue/job_log.hpp"
 #include "cli/queue/link.hpp"
+#include "cli/queue/log_pump.hpp"
 #include "cli/queue/prepare.hpp"
 #include "cli/run.hpp"
 #include "core/grant.hpp"
@@ -77,7 +78,8 @@ class Attempted {
   Result<JobLog> open_log() const;
   Result<cli::ChildCommand> command() const;
   Result<Outcome> run_program(const cli::ChildCommand& command);
-  void become_silent(const JobLog& log) const;
+  Result<void> write_into_log();
+  void finish_log();
   void give_back_memory();
   Json facts() const;
   void write_facts(const Outcome& outcome);
@@ -92,6 +94,7 @@ class Attempted {
   Job job_;
   JobSpec spec_;
   std::optional<JobLog> log_;
+  std::optional<LogPump> pump_;  // none: the program writes to the log itself
 };
 
 std::string name_of(const Job& job) {
@@ -105,9 +108,26 @@ Result<JobLog> Attempted::open_log() const {
 }
 
 // Standard output and error of the program, and what is said of its partition.
-void Attempted::become_silent(const JobLog& log) const {
-  ::dup2(log.fd(), STDOUT_FILENO);
-  ::dup2(log.fd(), STDERR_FILENO);
+Result<void> Attempted::write_into_log() {
+  int fd = log_->fd();
+  if (log_->is_file() && spec_.log_limits.bytes > 0) {
+    auto pump = LogPump::start({log_->path(), UniqueFd(::dup(fd)), spec_.log_limits});
+    if (!pump) return pass_on(pump);
+    pump_.emplace(std::move(*pump));
+    fd = pump_->fd();
+  }
+  ::dup2(fd, STDOUT_FILENO);
+  ::dup2(fd, STDERR_FILENO);
+  return {};
+}
+
+// Nothing is written to it after this, and whoever is told of the job's end finds all of it.
+void Attempted::finish_log() {
+  if (!pump_) return;
+  const UniqueFd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
+  ::dup2(null.get(), STDOUT_FILENO);
+  ::dup2(null.get(), STDERR_FILENO);
+  pump_->finish();
 }
 
 Result<cli::ChildCommand> Attempted::command() const {
@@ -129,6 +149,9 @@ Result<cli::ChildCommand> Attempted::command() const {
       settings.state_dir = resolved;
     }
   }
+  auto seen = device_variables(registry_, scope_.partitions);
+  if (!seen) return pass_on(seen);
+  for (const auto& [name, value] : *seen) settings.variables.push_back(name + "=" + value);
   made->environment = cli::shim_environment(made->environment, settings);
   return made;
 }
@@ -156,10 +179,13 @@ Result<Outcome> Attempted::run_program(const cli::ChildCommand& command) {
   cli::Supervisor supervisor(cli::Expiry(policy, std::move(watched), boottime_ns()), policy,
                              signals_, registry_.state().path(), std::move(tokens));
   supervisor.set_end_signal(SIGTERM);
+  // A job that adds jobs may have started the runner; that, and other jobs, are not part of it.
+  const auto runner = [this] { return static_cast<pid_t>(runner_pid(place_)); };
+  supervisor.set_spared(runner);
   auto status = supervisor.run(command);
   if (!status) return pass_on(status);
   // A job is over when its command is: what that has left behind would hold memory for nobody.
-  cli::kill_tree(kLeftoverPatience);
+  cli::kill_tree(kLeftoverPatience, 0, runner);
   Outcome outcome;
   outcome.exit_status = *status;
   if (!supervisor.start_error().empty()) {
@@ -197,7 +223,8 @@ Result<Outcome> Attempted::carry_out() {
   begun["state"] = to_string(JobState::kRunning);
   auto written = log_->write_facts(begun);
   if (!written) return pass_on(written);
-  become_silent(*log_);
+  auto writing = write_into_log();
+  if (!writing) return pass_on(writing);
   auto made = command();
   if (!made) return pass_on(made);
   auto marked = store_.mark_running(job_.id, job_.attempt, log_->path());
@@ -219,6 +246,10 @@ void Attempted::write_facts(const Outcome& outcome) {
   over["exit_status"] = outcome.exit_status ? Json(*outcome.exit_status) : Json(nullptr);
   over["reason"] = outcome.reason.empty() ? Json(nullptr) : Json(outcome.reason);
   over["ended_at"] = static_cast<double>(wall_ms()) / 1000;
+  if (pump_) {
+    over["log_bytes"] = pump_->finish().written_bytes();
+    over["log_lost_bytes"] = pump_->finish().lost_bytes();
+  }
   (void)log_->write_facts(over);
 }
 
@@ -260,6 +291,7 @@ int Attempted::run(JobId id, std::int64_t attempt) {
     job_.attempt = attempt;
     outcome.reason = job ? spec.error().message : job.error().message;
   }
+  finish_log();
   give_back_memory();
   write_facts(outcome);
   if (!store_outcome(outcome)) return kStoreTrouble;

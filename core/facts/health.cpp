@@ -87,7 +87,8 @@ Json facts_json(const Device& device, const GpuFacts& gpu) {
 }
 
 std::vector<std::pair<std::string, std::string>> vendor_variables(
-    const std::vector<GpuFacts>& all, const std::vector<std::size_t>& chosen) {
+    const std::vector<GpuFacts>& all, const std::vector<std::size_t>& chosen,
+    CudaNames cuda_names) {
   std::vector<std::pair<std::string, std::string>> variables;
   auto taken = [&](const std::vector<std::size_t>& gpus) {
     std::vector<std::size_t> ordinals;
@@ -98,8 +99,10 @@ std::vector<std::pair<std::string, std::string>> vendor_variables(
   };
   // Neither CUDA nor ROCm knows a GPU -1. Ids where every one has one, else ordinals: the two
   // cannot be mixed everywhere.
-  auto list = [&](const std::vector<std::size_t>& gpus, const std::vector<std::size_t>& ordinals) {
+  auto list = [&](const std::vector<std::size_t>& gpus, const std::vector<std::size_t>& ordinals,
+                  CudaNames names) {
     if (ordinals.empty()) return std::string("-1");
+    if (names == CudaNames::kNumbers) return fmt::format("{}", fmt::join(ordinals, ","));
     std::vector<std::string> ids;
     for (const std::size_t i : ordinals) ids.push_back(all[gpus[i]].vendor_id);
     const bool all_have_one =
@@ -109,11 +112,11 @@ std::vector<std::pair<std::string, std::string>> vendor_variables(
   };
   if (const auto gpus = of_vendor(all, Vendor::kNvidia); !gpus.empty()) {
     variables.emplace_back("CUDA_DEVICE_ORDER", "PCI_BUS_ID");
-    variables.emplace_back("CUDA_VISIBLE_DEVICES", list(gpus, taken(gpus)));
+    variables.emplace_back("CUDA_VISIBLE_DEVICES", list(gpus, taken(gpus), cuda_names));
   }
   if (const auto gpus = of_vendor(all, Vendor::kAmd); !gpus.empty()) {
     const auto ordinals = taken(gpus);
-    variables.emplace_back("ROCR_VISIBLE_DEVICES", list(gpus, ordinals));
+    variables.emplace_back("ROCR_VISIBLE_DEVICES", list(gpus, ordinals, CudaNames::kIds));
     // HIP counts what ROCr has left.
     std::vector<std::size_t> left(ordinals.size());
     std::iota(left.begin(), left.end(), std::size_t{0});

@@ -29,10 +29,15 @@ std::string unhealthy(const GpuFacts& gpu, const HealthConditions& conditions);
 // Units are in the names; null for what is not known. `processes` null: nobody says.
 Json facts_json(const Device& device, const GpuFacts& gpu);
 
+// How CUDA_VISIBLE_DEVICES names GPUs: by id where each has one, or in any case by number, which
+// programs that read it themselves expect.
+enum class CudaNames { kIds, kNumbers };
+
 // Name and value for a program that is to use those of `all` whose number is in `chosen`: the
 // variables by which CUDA, ROCm and Level Zero choose devices, of the vendors that this machine
 // has.
 std::vector<std::pair<std::string, std::string>> vendor_variables(
-    const std::vector<GpuFacts>& all, const std::vector<std::size_t>& chosen);
+    const std::vector<GpuFacts>& all, const std::vector<std::size_t>& chosen,
+    CudaNames cuda_names = CudaNames::kIds);
 
 }  // namespace chronos

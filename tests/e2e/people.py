@@ -67,7 +67,7 @@ def reachable_build():
     """A copy of what is tested that every user may read, wherever the checkout is."""
     folder = Path(tempfile.mkdtemp(prefix="chronos-people-", dir="/tmp"))
     folder.chmod(0o755)
-    for part in ("bin/chronos", "lib", "libexec"):
+    for part in ("bin/chronos", "bin/chronosd", "lib", "libexec"):
         source = BUILD / part
         if source.is_dir():
             shutil.copytree(source, folder / part, ignore=shutil.ignore_patterns("*.a"))

@@ -129,12 +129,6 @@ def kill(pid):
         os.close(descriptor)
 
 
-def holding(size, seconds):
-    """A shell line that holds `size` bytes of its device for a time."""
-    return (f"sleep {seconds} | {CLIENT} --size {size} --hold 60 "
-            f"--device $CHRONOS_JOB_DEVICES >/dev/null")
-
-
 def gpus(count=4, gib=24):
     return [{"name": f"Fake GPU {number}", "memory_bytes": gib * GIB} for number in range(count)]
 
@@ -160,5 +154,5 @@ def queue(queue_box):
     return queue_box()
 
 
-__all__ = ["CLIENT", "GIB", "PATIENCE", "QueueBox", "gpus", "holding", "kill", "poll", "pytest",
+__all__ = ["CLIENT", "GIB", "PATIENCE", "QueueBox", "gpus", "kill", "poll", "pytest",
            "queue", "queue_box", "subprocess", "time"]

@@ -142,6 +142,59 @@ def test_its_names_and_defaults():
     assert GPUSlot(gpu_id=1, slot_id=2) == GPUSlot(1, 2)
 
 
+HOSTILE = """
+import os
+from kairos import GPUScheduler, GPUSlot, Job
+class Rude:
+    def __fspath__(self): return b"bytes"
+common = [b"bytes", 5, 1.5, ["a"], {"a": 1}, object(), Rude(), "zero\\0byte", "lone\\ud800half"]
+bad = [{"command": value} for value in [*common, None, "", "  \\n"]]
+bad += [{field: value} for field in ("venv_path", "working_dir", "job_name") for value in common]
+bad += [{"env": value} for value in [b"x", 5, "A=B", ["A"], {1: "a"}, {None: "a"}, {"": "a"},
+                                     {"A=B": "a"}, {"A": "zero\\0byte"}, {"A": "lone\\udfff"}]]
+def refused(call):
+    try:
+        call()
+    except (TypeError, ValueError) as error:
+        return str(error) != "" and "\\n" not in str(error)
+    return False
+accepted = []
+for arguments in ([0, 1], [1, 0], [-1, 1], ["1", 1], [1, 1.5], [None, 1], [True, 1], [10**30, 1],
+                  [1, 4097], [1, 1, b"logs"], [1, 1, None], [1, 1, "a\\0b"]):
+    if not refused(lambda: GPUScheduler(*arguments)): accepted.append(arguments)
+assert not os.path.exists("logs") and os.listdir(".") == [], os.listdir(".")
+scheduler = GPUScheduler(n_gpus=1, jobs_per_gpu=1, log_dir="l")
+before = open("l/kairos.log").read()
+for one in bad:
+    jobs = [Job("touch started"), Job(**{"command": "true", **one})]
+    if not refused(lambda: scheduler.run_jobs(jobs)): accepted.append(one)
+    if not refused(lambda: scheduler.run_job(GPUSlot(0, 0), jobs[1], 0)): accepted.append(one)
+for jobs in (["true"], [None], 5, None, [Job("touch started"), {"command": "true"}]):
+    if not refused(lambda: scheduler.run_jobs(jobs)): accepted.append(jobs)
+assert os.listdir("l") == ["kairos.log"] and open("l/kairos.log").read() == before
+assert os.listdir(".") == ["l"], os.listdir(".")
+"""
+
+
+def test_hostile_arguments_are_refused_and_change_nothing(kairos):
+    if not kairos.is_fake:
+        pytest.skip("has nothing to do with devices")
+    assert kairos(HOSTILE, "[repr(one) for one in accepted]") == []
+    assert kairos.box.jobs() == []
+
+
+def test_names_that_no_queue_takes_are_taken_here(kairos):
+    if not kairos.is_fake:
+        pytest.skip("has nothing to do with devices")
+    code = """
+from kairos import GPUScheduler, Job
+names = ["..", ".", "a/b", "-n", "x" * 190, "\\u00e4" * 110, "with\\nline", "y" * 300]
+results = GPUScheduler(1, 1, log_dir="l").run_jobs([Job("true", job_name=one) for one in names])
+"""
+    # The last is no name of a file.
+    assert kairos(code) == [0] * 7 + [1]
+
+
 @pytest.mark.skipif(not FULL, reason="long: thousands of writes")
 def test_its_main_log_is_rotated(kairos):
     code = """

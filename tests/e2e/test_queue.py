@@ -2,10 +2,11 @@
 
 import json
 import os
+import sys
 
 import pytest
-from queueing import CLIENT, GIB, holding, poll, queue, queue_box  # noqa: F401
-from support import MIB, built
+from queueing import CLIENT, GIB, QueueBox, poll, queue, queue_box  # noqa: F401
+from support import SCRIPTS, built
 
 pytestmark = built
 
@@ -45,6 +46,47 @@ def test_environment_folder_and_devices_are_the_jobs(queue_box, tmp_path):
     queue.env["COLOUR"] = "blue"
     queue.wait(job)
     assert queue.log(job).splitlines() == ["red round 1 n", str(work), f"job-{job}"]
+
+
+SEEN = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "CHRONOS_DEVICES",
+        "CHRONOS_JOB_DEVICES")
+
+
+def test_a_job_sees_its_devices_by_each_vendors_own_numbers(tmp_path):
+    """Two of AMD's (by sysfs) and two of NVIDIA's (by their driver's word); stand-ins all."""
+    from gpu_trees import GPUS, Trees
+    trees = Trees(tmp_path)
+    for number in (2, 3):
+        (tmp_path / f"sys/class/drm/card{number}/device/uevent").unlink()
+    box = QueueBox(tmp_path, devices=GPUS, platform={"vendor": "NVIDIA Corporation"})
+    box.env.update(trees.variables)
+    box.env.update({"ROCR_VISIBLE_DEVICES": "7", "CHRONOS_DEVICES": "all"})
+    try:
+        line = "; ".join(f"echo ${{{name}}}" for name in SEEN)
+        program = [sys.executable, "-c", "import opencl; print(len(opencl.devices()))"]
+        jobs = [box.shell(line, "--device", devices, "--gpus", count)
+                for devices, count in (("3", 1), ("1", 1), ("0,1", 2), ("1,2", 2))]
+        counted = box.add("--device", "1,2", "--gpus", 2, "--env",
+                          f"PYTHONPATH={SCRIPTS}", "--", *program)[0]
+        box.wait(*jobs, counted)
+        assert [box.log(job).split() for job in jobs] == [
+            ["1", "-1", "-1", "partitions", "3"], ["-1", "1", "0", "partitions", "1"],
+            ["-1", "0,1", "0,1", "partitions", "0,1"], ["0", "1", "0", "partitions", "1,2"]]
+        assert box.log(counted) == "2\n"
+    finally:
+        box.close()
+
+
+def test_where_only_rocm_reads_it_cuda_visible_devices_counts_as_that_does(tmp_path):
+    from gpu_trees import GPUS, Trees
+    box = QueueBox(tmp_path, devices=GPUS)
+    box.env.update(Trees(tmp_path).variables)
+    try:
+        job = box.shell("; ".join(f"echo ${{{name}}}" for name in SEEN), "--device", 2)
+        box.wait(job)
+        assert box.log(job).split() == ["0", "2", "0", "partitions", "2"]
+    finally:
+        box.close()
 
 
 def test_a_virtual_environment_is_entered(queue, tmp_path):
@@ -147,6 +189,20 @@ def test_jobs_per_gpu_gives_each_its_part_of_95_percent(queue_box):
     for job in jobs:
         limits = [one["limit_bytes"] for one in json.loads(queue.log(job))["partitions"]]
         assert len(limits) <= 2 and set(limits) == {int(10 * GIB * 0.475)}
+
+
+def test_jobs_per_gpu_counts_jobs_where_there_is_memory_for_more(queue_box, tmp_path):
+    queue = queue_box(1)
+    line = (f"echo x >> {tmp_path}/began; until [ -e {tmp_path}/go ]; do sleep 0.05; done; "
+            f"{queue.command} list --json")
+    jobs = queue.add_lines([line] * 4, "--jobs-per-gpu", 2, "--memory", "1GiB")
+    other = queue.shell("true", "--memory", "1GiB")
+    queue.wait(other)  # does not count, and is behind them
+    poll("two of them", lambda: (tmp_path / "began").read_text() == "x\nx\n")
+    (tmp_path / "go").touch()
+    queue.wait(*jobs)
+    for job in jobs:
+        assert len(json.loads(queue.log(job))["partitions"]) <= 2
 
 
 def test_a_job_waits_for_what_it_needs(queue, tmp_path):
@@ -291,3 +347,17 @@ def test_ten_thousand_jobs_are_added_and_listed_quickly(queue):
     # What is promised is for a quiet machine; this is what no machine should need.
     assert added < 50 and took < 5
     print(f"\nadded {added / 10_000 * 1000:.3f} ms each, listed in {took * 1000:.0f} ms")
+
+
+def test_waiting_says_by_its_status_how_it_went(queue, tmp_path):
+    done, failed = queue.shell("true"), queue.shell("exit 3")
+    assert queue.queue("wait", done).stderr == ""
+    assert queue.queue("wait", done, failed, status=1).stderr == f"job {failed} failed\n"
+    blocked = queue.shell("true", "--after", queue.shell(f"until [ -e {tmp_path}/go ]; do sleep 0.05; done"))
+    late = queue.queue("wait", blocked, "--timeout", "0.1s", status=1)
+    assert late.stderr.startswith("the time is up, and jobs are not over")
+    assert queue.queue("wait", 999, status=1).stderr.startswith("no job 999 in the queue")
+    (tmp_path / "go").touch()
+    queue.queue("wait", blocked)
+    # All that are not over: none.
+    queue.queue("wait")

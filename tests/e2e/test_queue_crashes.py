@@ -1,10 +1,13 @@
 """The queue under deaths: runners and supervisors that are killed, reboots, full databases."""
 
+import contextlib
 import os
+import select
 import shutil
 import signal
 import sqlite3
 import subprocess
+import time
 
 import pytest
 from queue_storm import storm
@@ -13,6 +16,18 @@ from running import is_alive
 from support import BUILD, FULL, by_level, built
 
 pytestmark = built
+
+
+@contextlib.contextmanager
+def holder(queue, memory, device=0):
+    """Somebody else's partition, which lasts while their process does."""
+    with subprocess.Popen([str(queue.command), "run", "--device", str(device), "--memory", memory,
+                           "--duration", "1h", "--", "cat"], env=queue.env,
+                          stdin=subprocess.PIPE) as process:
+        poll("its partition", lambda: device in {one["device"]
+                                                 for one in queue.partitions().values()})
+        yield process
+        process.stdin.close()
 
 
 def until(folder, name):
@@ -42,6 +57,59 @@ def test_a_job_that_ends_without_a_runner_is_known_to_the_next(queue, tmp_path):
     (tmp_path / "a").touch()
     poll("its end", lambda: queue.state_of(job) == "failed")
     assert queue.job(job)["exit_status"] == 9
+
+
+def test_a_runner_that_a_job_has_started_is_none_of_that_jobs(queue, tmp_path):
+    add = (f"{queue.command} queue add --memory 1GiB --shell -- "
+           f"'{until(tmp_path, 'inner')}' > {tmp_path}/added")
+    outer = queue.shell(until(tmp_path, "go") + f"; {add}; " + until(tmp_path, "outer"),
+                        "--memory", "1GiB")
+    poll("the job", (tmp_path / "go.on").exists)
+    first = queue.kill_runner()
+    (tmp_path / "go").touch()
+    poll("the job's job", (tmp_path / "inner.on").exists)
+    inner = int((tmp_path / "added").read_text().split()[-1])
+    second = queue.runner_pid()
+    assert second not in (None, first)
+    (tmp_path / "outer").touch()
+    assert queue.wait(outer)[0]["state"] == "done"
+    assert queue.state_of(inner) == "running" and queue.runner_pid() == second
+    # Nor by the token of a job that is put to rest after its supervisor was killed.
+    third = queue.shell(until(tmp_path, "third"), "--memory", "1GiB")
+    poll("another job", (tmp_path / "third.on").exists)
+    (tmp_path / "inner").touch()
+    (tmp_path / "third").touch()
+    assert [one["attempt"] for one in queue.wait(inner, third)] == [1, 1]
+
+
+def test_cancelling_the_job_that_started_it_leaves_the_runner_alone(queue, tmp_path):
+    add = f"{queue.command} queue add --memory 1GiB --shell -- '{until(tmp_path, 'inner')}'"
+    outer = queue.shell(until(tmp_path, "go") + f"; {add}; " + until(tmp_path, "outer"),
+                        "--memory", "1GiB")
+    poll("the job", (tmp_path / "go.on").exists)
+    queue.kill_runner()
+    (tmp_path / "go").touch()
+    poll("the job's job", (tmp_path / "inner.on").exists)
+    runner = queue.runner_pid()
+    kill(queue.supervisors()[outer])
+    assert queue.wait(outer, status=1)[0]["state"] == "lost"
+    assert queue.runner_pid() == runner
+    (tmp_path / "inner").touch()
+    assert queue.wait(outer + 1)[0]["attempt"] == 1
+
+
+def test_a_runner_keeps_nothing_of_its_caller_open(queue, tmp_path):
+    read_end, write_end = os.pipe()
+    try:
+        subprocess.run([str(queue.command), "queue", "add", "--shell", "--", until(tmp_path, "a")],
+                       env=queue.env, pass_fds=(write_end,), check=True, stdout=subprocess.DEVNULL)
+    finally:
+        os.close(write_end)
+    poll("the job", (tmp_path / "a.on").exists)
+    with open(read_end, "rb") as reader:
+        assert select.select([reader], [], [], 0)[0] and reader.read() == b""
+    (tmp_path / "a").touch()
+    queue.wait()
 
 
 def test_waiting_goes_on_over_the_runners_death(queue, tmp_path):
@@ -167,6 +235,41 @@ def test_an_idle_runner_on_demand_leaves_and_uses_no_processor(queue):
             raise AssertionError("it left before it was idle")
     assert runner.wait(timeout=60) == 0
     assert queue.runner_pid() is None
+
+
+def test_a_runner_whose_head_waits_for_others_uses_no_processor_either(queue):
+    with holder(queue, "20GiB") as held:
+        job = queue.shell("true", "--memory", "24GiB")
+        poll("its place in line", lambda: queue.files("ticket"))
+        runner = queue.runner_pid()
+
+        def switches():
+            with open(f"/proc/{runner}/status", encoding="ascii") as file:
+                return [int(line.split()[1]) for line in file if line.startswith("voluntary")][0]
+
+        def is_still():
+            """Not once in a time in which a look each second would be seen."""
+            before = switches()
+            time.sleep(1.5)
+            return switches() == before
+
+        poll("its peace", is_still)
+        assert queue.state_of(job) == "pending"
+        kill(held.pid)  # of which no file tells
+        queue.wait(job)
+
+
+def test_a_job_behind_the_head_hears_of_the_end_of_somebodys_process(queue_box):
+    queue = queue_box(2)
+    with holder(queue, "20GiB") as first, holder(queue, "20GiB", device=1) as second:
+        head = queue.shell("true", "--memory", "24GiB", "--device", 0)
+        behind = queue.shell("true", "--memory", "24GiB", "--device", 1, "--duration", "1m")
+        poll("its place in line", lambda: queue.files("ticket"))
+        kill(second.pid)  # of whose device the head wants nothing
+        queue.wait(behind)
+        assert queue.state_of(head) == "pending"
+        kill(first.pid)
+        queue.wait(head)
 
 
 def test_the_unit_is_one_that_a_service_manager_takes(tmp_path):

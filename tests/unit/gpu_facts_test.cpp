@@ -221,4 +221,11 @@ TEST_CASE("each vendor is told in its own words", "[facts]") {
   CHECK(vendor_variables(all, {3, 4})[2] ==
         std::pair<std::string, std::string>("ROCR_VISIBLE_DEVICES", "0,1"));
   CHECK(vendor_variables({all[0]}, {0}).empty());
+  // By number, for CUDA, where that is wanted.
+  CHECK(vendor_variables(all, {1, 3}, CudaNames::kNumbers) ==
+        Variables{{"CUDA_DEVICE_ORDER", "PCI_BUS_ID"},
+                  {"CUDA_VISIBLE_DEVICES", "1"},
+                  {"ROCR_VISIBLE_DEVICES", "GPU-1"},
+                  {"HIP_VISIBLE_DEVICES", "0"}});
+  CHECK(vendor_variables(all, {5}, CudaNames::kNumbers)[1].second == "-1");
 }

@@ -18,7 +18,7 @@ import sys
 from dataclasses import dataclass
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from .. import _library
 from ..errors import ChronosError
@@ -27,6 +27,7 @@ __all__ = ["GPUScheduler", "GPUSlot", "Job"]
 
 _LOG_BYTES = 10 * 1024 * 1024
 _LOG_BACKUPS = 5
+_MOST = 1024  # devices, and jobs on one
 #: The status of a job of which none is known: it was cancelled, or its supervisor was killed.
 _NO_STATUS = 1
 
@@ -56,6 +57,55 @@ class Job:
     venv_path: Optional[str] = None
     working_dir: Optional[str] = None
     job_name: Optional[str] = None
+
+
+def _count(name: str, value: Any, least: int = 1) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be a whole number, not {type(value).__name__}")
+    if not least <= value <= _MOST:
+        raise ValueError(f"{name} must be from {least} to {_MOST}")
+    return value
+
+
+def _text(name: str, value: Any) -> str:
+    """A string, or a path as one, that a program can be given."""
+    if not isinstance(value, (str, os.PathLike)):
+        raise TypeError(f"{name} must be a string, not {type(value).__name__}")
+    text = os.fspath(value)
+    if not isinstance(text, str):
+        raise TypeError(f"{name} must be a string, not {type(text).__name__}")
+    if "\0" in text:
+        raise ValueError(f"{name} must not have zero bytes")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise ValueError(f"{name} must be text that UTF-8 can hold") from None
+    return text
+
+
+def _check_job(job: Any) -> None:
+    """What can be said of a job before anything is done for any."""
+    if not _text("command", job.command).strip():
+        raise ValueError("command must not be empty")
+    for name in ("venv_path", "working_dir", "job_name"):
+        value = getattr(job, name)
+        if value is not None:
+            _text(name, value)
+    if job.env is None:
+        return
+    if not isinstance(job.env, Mapping):
+        raise TypeError(f"env must be a dict, not {type(job.env).__name__}")
+    for key, value in job.env.items():
+        key = _text("a name in env", key)
+        if not key or "=" in key:
+            raise ValueError(f"env must have names without '=', not {key!r}")
+        _text(f"env[{key!r}]", str(value))
+
+
+def _queue_name(name: str, index: int) -> str:
+    """What the queue can call it: there a name is shorter than a file's, and not a folder's."""
+    short = name.replace("/", "_").encode("utf-8")[:200].decode("utf-8", "ignore")
+    return f"job_{index}" if short in ("", ".", "..") else short
 
 
 def _now() -> str:
@@ -90,6 +140,9 @@ class GPUScheduler:
         jobs_per_gpu: each job gets an equal part of 95 % of its GPU's memory.
         log_dir: folder for ``kairos.log`` and the logs of jobs; made where it is missing.
         check_interval: kept for Kairos's sake; nothing is polled here.
+
+    Raises:
+        TypeError, ValueError: an argument is not what it must be; nothing has been changed.
     """
 
     def __init__(
@@ -99,10 +152,10 @@ class GPUScheduler:
         log_dir: str = "logs",
         check_interval: float = 5.0,
     ) -> None:
-        self.n_gpus = n_gpus
-        self.jobs_per_gpu = jobs_per_gpu
+        self.n_gpus = _count("n_gpus", n_gpus)
+        self.jobs_per_gpu = _count("jobs_per_gpu", jobs_per_gpu)
         self.check_interval = check_interval
-        self.log_dir = Path(log_dir)
+        self.log_dir = Path(_text("log_dir", log_dir))
         self.log_dir.mkdir(parents=True, exist_ok=True)
         self.gpu_slots = [
             GPUSlot(gpu_id=gpu, slot_id=slot)
@@ -149,16 +202,24 @@ class GPUScheduler:
 
         Raises:
             ChronosError: there is no device, or the queue cannot be used: nothing has been started.
+            TypeError, ValueError: a job is not what it must be: nothing has been started.
         """
         return self._run(list(jobs), None)
 
     def run_job(self, gpu_slot: GPUSlot, job: Job, job_index: int) -> int:
         """Runs one job on the GPU of ``gpu_slot`` and returns its exit status."""
-        return self._run([job], [gpu_slot.gpu_id], first_index=job_index)[0]
+        if not isinstance(gpu_slot, GPUSlot):
+            raise TypeError(f"gpu_slot must be a GPUSlot, not {type(gpu_slot).__name__}")
+        gpu = _count("gpu_id", gpu_slot.gpu_id, least=0)
+        return self._run([job], [gpu], first_index=int(job_index))[0]
 
     def _run(
         self, jobs: List[Job], gpus: Optional[List[int]], first_index: int = 0
     ) -> List[int]:
+        for job in jobs:
+            if not isinstance(job, Job):
+                raise TypeError(f"a job must be a Job, not {type(job).__name__}")
+            _check_job(job)
         self.total_jobs = len(jobs)
         self.completed_jobs = 0
         self.logger.info(
@@ -174,7 +235,7 @@ class GPUScheduler:
         queued: List[int] = []  # places in `jobs`
         for place, job in enumerate(jobs):
             index = first_index + place
-            name = job.job_name or f"job_{index}"
+            name = str(job.job_name or f"job_{index}")
             try:
                 log = _JobLog(self.log_dir, name)
                 log.say("Starting job with configuration: "
@@ -184,7 +245,7 @@ class GPUScheduler:
                 continue
             logs[place] = log
             queued.append(place)
-            lines.append(json.dumps(self._request(job, name, log, devices)))
+            lines.append(json.dumps(self._request(job, index, log, devices)))
         ids = self._queue("add", "-", input="\n".join(lines) + "\n")["jobs"] if lines else []
         try:
             for place, job_id in zip(queued, ids):
@@ -201,17 +262,20 @@ class GPUScheduler:
         return {
             "event": "job_start",
             "job_index": index,
-            "job_name": job.job_name or f"job_{index}",
-            "command": job.command,
+            "job_name": str(job.job_name or f"job_{index}"),
+            "command": str(job.command),
             "working_dir": str(job.working_dir or os.getcwd()),
             "start_time": datetime.datetime.now().isoformat(),
         }
 
-    def _request(self, job: Job, name: str, log: _JobLog, devices: List[int]) -> Dict[str, Any]:
+    def _request(
+        self, job: Job, index: int, log: _JobLog, devices: List[int]
+    ) -> Dict[str, Any]:
+        name = str(job.job_name or f"job_{index}")
         folder = os.path.abspath(job.working_dir or os.getcwd())
         request: Dict[str, Any] = {
-            "command": job.command,
-            "name": name.replace("/", "_"),
+            "command": str(job.command),
+            "name": _queue_name(name, index),
             "cwd": folder,
             "log": os.path.abspath(log.path),
             "jobs_per_gpu": self.jobs_per_gpu,
@@ -232,8 +296,8 @@ class GPUScheduler:
         facts = {
             "event": "job_completion",
             "job_index": index,
-            "job_name": job.job_name or f"job_{index}",
-            "gpu_id": entry["devices"],
+            "job_name": str(job.job_name or f"job_{index}"),
+            "gpu_id": None if entry["devices"] is None else int(entry["devices"]),
             "start_time": entry["started_at"],
             "end_time": entry["ended_at"],
             "return_code": status,

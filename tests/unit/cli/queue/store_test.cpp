@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/inotify.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -10,6 +11,7 @@
 
 #include "catch.hpp"
 #include "cli/queue/schema.hpp"
+#include "core/posix.hpp"
 
 using namespace chronos;
 using namespace chronos::queue;
@@ -106,6 +108,24 @@ TEST_CASE("a batch is added as a whole or not at all", "[queue]") {
   CHECK(added.error().code == ErrorCode::kInvalid);
   CHECK(added.error().message == "no job 99 in the queue to wait for");
   CHECK(store.list({})->empty());
+}
+
+TEST_CASE("whoever watches the folder is told after a commit, and not for nothing", "[queue]") {
+  Folder folder;
+  Store store = folder.store();
+  UniqueFd watch(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
+  REQUIRE(::inotify_add_watch(watch.get(), folder.name.c_str(), IN_ATTRIB | IN_ONLYDIR) >= 0);
+  char events[4096];
+  auto told = [&] { return ::read(watch.get(), events, sizeof events) > 0; };
+  add(store, shell("true"));
+  CHECK(told());
+  REQUIRE(store.cancel(1));
+  CHECK(told());
+  REQUIRE(store.find(1));
+  REQUIRE(store.cancel(1));  // is over already
+  CHECK(!told());
+  REQUIRE(store.set_paused(true));
+  CHECK(told());
 }
 
 TEST_CASE("of two supervisors one gets the job", "[queue]") {
