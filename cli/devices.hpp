@@ -16,6 +16,9 @@ Result<int> parse_device(std::string_view text);
 // the machine. Errors: kInvalid, kNoDevice (no OpenCL at all), kSystem.
 Result<Device> device_by_number(const Registry& registry, int number);
 
+// What is remembered of them; nothing, if they have not been looked for. Starts no driver.
+std::vector<Device> remembered_devices(const Registry& registry);
+
 // Partitions record the number that their device had for their creator. Replaces it by today's,
 // where the remembered inventory knows the device: starts no driver and needs no OpenCL.
 void use_current_numbers(const Registry& registry, std::vector<PartitionInfo>& partitions);
