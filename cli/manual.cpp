@@ -4,10 +4,9 @@
 
 #include <algorithm>
 #include <cctype>
-#include <fstream>
-#include <iterator>
 #include <string_view>
 
+#include "core/posix.hpp"
 #include "core/text.hpp"
 
 namespace chronos::cli {
@@ -187,9 +186,10 @@ Result<ManualRequest> parse_manual_request(const std::vector<std::string>& words
     } else if (word == "--date" && at + 1 < words.size()) {
       request.settings.date = words[++at];
     } else if (word == "--prose" && at + 1 < words.size()) {
-      std::ifstream file(words[++at], std::ios::binary);
-      request.settings.prose.assign(std::istreambuf_iterator<char>(file), {});
-      if (!file) return fail(ErrorCode::kSystem, "cannot read " + chronos::quoted(words[at]));
+      const std::string& file = words[++at];
+      if (!read_small_file(file.c_str(), request.settings.prose)) {
+        return fail(ErrorCode::kSystem, "cannot read " + chronos::quoted(file));
+      }
     } else if (request.verb.empty() && !word.starts_with("-")) {
       request.verb = word;
     } else {
