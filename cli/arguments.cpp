@@ -89,12 +89,12 @@ CLI::Validator one_of(std::vector<std::string> choices) {
     if (std::find(choices.begin(), choices.end(), value) != choices.end()) return {};
     return fmt::format("{} is none of {}", chronos::quoted(value), fmt::join(choices, ", "));
   };
-  return CLI::Validator(check, fmt::format("{}", fmt::join(choices, ",")), kOneOf);
+  return CLI::Validator(check, "", kOneOf + fmt::format("{}", fmt::join(choices, ",")));
 }
 
 CLI::Validator offered(const std::vector<std::string>& choices) {
-  return CLI::Validator([](std::string&) { return std::string(); },
-                        fmt::format("{}", fmt::join(choices, ",")), kOneOf);
+  return CLI::Validator([](std::string&) { return std::string(); }, "",
+                        kOneOf + fmt::format("{}", fmt::join(choices, ",")));
 }
 
 Result<std::uint64_t> parse_wait(const std::string& text) {

@@ -36,8 +36,9 @@ class Arguments {
   bool json_ = false;
 };
 
-// For an option with a few words to choose from; completion knows them by this name.
-inline constexpr char kOneOf[] = "one of";
+// For an option with a few words to choose from. Completion finds them in the validator's name,
+// behind this.
+inline constexpr char kOneOf[] = "one of ";
 CLI::Validator one_of(std::vector<std::string> choices);
 
 // Words that completion offers; the verb itself judges what it is given.

@@ -10,6 +10,7 @@
 #include "cli/devices.hpp"
 #include "cli/output.hpp"
 #include "core/registry.hpp"
+#include "core/state_dir.hpp"
 #include "core/units.hpp"
 
 namespace chronos::cli {
@@ -195,9 +196,9 @@ std::size_t leading_color(const std::vector<std::string>& words) {
 }
 
 std::vector<Candidate> Known::partitions() const {
-  auto registry = Registry::open();
-  if (!registry) return {};
-  auto partitions = registry->list();
+  auto state = StateDir::open();
+  if (!state) return {};
+  auto partitions = Registry(std::move(*state)).list();
   if (!partitions) return {};
   std::vector<Candidate> found;
   const uid_t user = ::geteuid();
@@ -211,10 +212,10 @@ std::vector<Candidate> Known::partitions() const {
 }
 
 std::vector<Candidate> Known::devices() const {
-  auto registry = Registry::open();
-  if (!registry) return {};
+  auto state = StateDir::open();
+  if (!state) return {};
   std::vector<Candidate> found;
-  for (const Device& one : remembered_devices(*registry)) {
+  for (const Device& one : remembered_devices(Registry(std::move(*state)))) {
     found.push_back({std::to_string(one.index), one.name});
   }
   return found;

@@ -1,5 +1,6 @@
 #include "cli/description.hpp"
 
+#include <algorithm>
 #include <string_view>
 
 namespace chronos::cli {
@@ -7,21 +8,21 @@ namespace {
 
 std::optional<Description>* wanted = nullptr;
 
-// one_of() leaves its words in the validator's description.
+// one_of() and offered() leave their words in the name of a validator.
 std::vector<std::string> choices_of(const CLI::Option& option) {
   std::vector<std::string> words;
-  std::string_view rest;
-  std::string text;
   try {
-    text = const_cast<CLI::Option&>(option).get_validator(kOneOf)->get_description();
-  } catch (const CLI::OptionNotFound&) {
-    return words;
-  }
-  rest = text;
-  while (!rest.empty()) {
-    const std::size_t end = std::min(rest.find(','), rest.size());
-    words.emplace_back(rest.substr(0, end));
-    rest.remove_prefix(std::min(end + 1, rest.size()));
+    for (int index = 0;; ++index) {
+      // Only reads, but CLI11 has no such function for a constant option.
+      const std::string name = const_cast<CLI::Option&>(option).get_validator(index)->get_name();
+      if (!name.starts_with(kOneOf)) continue;
+      for (std::size_t at = std::string_view(kOneOf).size(); at < name.size();) {
+        const std::size_t end = std::min(name.find(',', at), name.size());
+        words.push_back(name.substr(at, end - at));
+        at = end + 1;
+      }
+    }
+  } catch (const CLI::OptionNotFound&) {  // there is none with that index
   }
   return words;
 }

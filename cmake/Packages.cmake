@@ -26,6 +26,7 @@ install(FILES ${made}/METADATA ${debian}/entry_points.txt
 set(CPACK_GENERATOR DEB)
 set(CPACK_PACKAGE_NAME chronos)
 set(CPACK_PACKAGE_VENDOR Chronos)
+set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "")  # each package has its own
 set(CPACK_PACKAGE_CONTACT "${CHRONOS_MAINTAINER}")
 set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
 set(CPACK_STRIP_FILES ON)
@@ -48,13 +49,14 @@ macro(package component name section summary text)
   set(CPACK_DEBIAN_${component}_PACKAGE_SECTION ${section})
   set(CPACK_DEBIAN_${component}_DESCRIPTION "${summary}\n${text}")
 endmacro()
-set(about "Anyone on a machine can reserve a share of a GPU's memory for a time, and a program that
-runs in that partition cannot take more, in any of its processes: it gets the
-out-of-memory error of a smaller device. No daemon is needed.")
+set(about "Anyone on a machine can reserve a share of a GPU's memory for a time,
+and a program that runs in that partition cannot take more, in any of its
+processes: it gets the out-of-memory error of a smaller device.
+No daemon is needed.")
 
 package(RUNTIME chronos utils "time-limited GPU memory partitions that hold"
-  "${about}\n\nThis package has the commands chronos and chronosd, and the library that holds OpenCL
-programs to their partitions.")
+  "${about}\n\nThis package has the commands chronos and chronosd, and the library
+that holds OpenCL programs to their partitions.")
 set(CPACK_DEBIAN_RUNTIME_PACKAGE_SHLIBDEPS ON)
 set(CPACK_DEBIAN_RUNTIME_PACKAGE_RECOMMENDS "libchronos0 (= ${full_version}), ocl-icd-libopencl1 | libopencl1")
 set(CPACK_DEBIAN_RUNTIME_PACKAGE_SUGGESTS "python3-chronos, pocl-opencl-icd | opencl-icd")
@@ -74,8 +76,8 @@ package(DEVELOPMENT libchronos-dev libdevel
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_DEPENDS "libchronos0 (= ${full_version})")
 
 package(PYTHON3 python3-chronos python "time-limited GPU memory partitions - Python module"
-  "${about}\n\nThis package has the module for Python 3, which holds the interpreter that it is used
-in, with a plugin for pytest and commands for Jupyter.")
+  "${about}\n\nThis package has the module for Python 3, which holds the interpreter
+that it is used in, with a plugin for pytest and commands for Jupyter.")
 set(CPACK_DEBIAN_PYTHON3_PACKAGE_ARCHITECTURE all)
 set(CPACK_DEBIAN_PYTHON3_PACKAGE_DEPENDS
     "chronos (>= ${PROJECT_VERSION}), libchronos0 (>= ${PROJECT_VERSION}), python3 (>= 3.9)")
