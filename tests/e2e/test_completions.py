@@ -218,9 +218,9 @@ def test_fish(box):
     said = in_fish(box, "chronos rel", "chronos release ", "chronos run --partition=p",
                    "chronos doctor --output=README.m", "chronos queue add --cwd scr",
                    "chronos run --partition p1 -- chronosd --on", "chronos create --user roo",
-                   "chronos run chrono")
+                   "chronos run shellchec")
     assert said == [["release"], ["p1"], ["--partition=p1"], ["--output=README.md"], ["scripts/"],
-                    ["--on-demand"], ["root"], ["chronos", "chronosd"]]
+                    ["--on-demand"], ["root"], ["shellcheck"]]
     lines = command_lines()
     said = in_fish(box, *(f"chronos {' '.join(words)} -" for words in lines))
     for words, offered in zip(lines, said, strict=True):

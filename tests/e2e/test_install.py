@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 import threading
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 
 from conftest import BUILD
 from enforced_root import Root
-from support import MIB, PATIENCE, ROOT
+from support import FULL, PATIENCE, ROOT
 from support import box, fake_box  # noqa: F401
 
 
@@ -83,10 +84,13 @@ def tree(folder):
 
 
 @pytest.fixture
-def prefix(tmp_path):
+def prefix():
     if not (BUILD / "CMakeCache.txt").exists():
         pytest.skip("the build has no CMakeCache.txt: it is an installed tree itself")
-    return tmp_path / "made" / "prefix"
+    # In memory: what is installed is synced to the disk, which others may keep busy.
+    folder = Path(tempfile.mkdtemp(prefix="chronos-install-", dir="/dev/shm"))
+    yield folder / "made" / "prefix"
+    shutil.rmtree(folder)
 
 
 def test_install_and_uninstall_without_a_trace(prefix, tmp_path, box):
@@ -109,7 +113,7 @@ def test_install_and_uninstall_without_a_trace(prefix, tmp_path, box):
     # Nothing but the list is needed to take it away.
     done = script("--prefix", prefix, "--uninstall", build=tmp_path / "gone")
     assert done.stdout == f"Chronos is no longer in {prefix}\n"
-    assert not (tmp_path / "made").exists()
+    assert not prefix.parent.exists()
     again = script("--prefix", prefix, "--uninstall", status=1)
     assert "has installed nothing in" in again.stderr
 
@@ -174,7 +178,7 @@ def test_an_older_version_is_replaced(prefix):
     assert tree(prefix) == new
 
 
-@pytest.mark.parametrize("call", ["cp", "mv", "sync", "mkdir"])
+@pytest.mark.parametrize("call", ["cp", "mv", "sync", "mkdir"] if FULL else ["mv"])
 def test_killed_at_any_call(prefix, tmp_path, call):
     """Every file is the old one or the new one, and the next call goes on from there."""
     script("--prefix", prefix)
@@ -199,7 +203,7 @@ exec /usr/bin/{call} "$@"
 """)
     (fakes / call).chmod(0o755)
     killed = 0
-    for at in (1, 2, 5, 30):
+    for at in (1, 2, 5, 30) if FULL else (2, 25):
         count.unlink(missing_ok=True)
         done = subprocess.run([INSTALL, "--prefix", prefix], capture_output=True, check=False,
                               stdin=subprocess.DEVNULL, timeout=2 * PATIENCE,
