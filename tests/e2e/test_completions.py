@@ -205,7 +205,7 @@ def in_fish(box, *lines):
                       for line in lines)
     home = box.folder / "home"
     home.mkdir(exist_ok=True)
-    done = subprocess.run(["fish", "--no-config", "-c", f"source {SCRIPTS}/chronos.fish\n{asked}"],
+    done = subprocess.run(["fish", "--no-config", "-c", f"source {SCRIPTS}/chronos.fish\n{asked}\ntrue"],
                           env={**box.env, "PATH": f"{CHRONOS.parent}:/usr/bin:/bin", "HOME": str(home)},
                           text=True, capture_output=True, timeout=PATIENCE, check=False, cwd=ROOT)
     assert done.returncode == 0, done.stderr

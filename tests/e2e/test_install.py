@@ -178,6 +178,35 @@ def test_an_older_version_is_replaced(prefix):
     assert tree(prefix) == new
 
 
+def killer(folder, call):
+    """kill_at(N, prefix) installs there, and kills the script at its Nth `call`; that itself is made
+    half of the times."""
+    count = folder / "count"
+    (folder / call).write_text(f"""#!/bin/bash
+echo >>{count}
+if (($(wc -l <{count}) == $KILL_AT)); then ((KILL_AT % 2)) || /usr/bin/{call} "$@"; kill -9 $PPID; exit; fi
+exec /usr/bin/{call} "$@"
+""")
+    (folder / call).chmod(0o755)
+
+    def kill_at(at, prefix):
+        count.unlink(missing_ok=True)
+        return subprocess.run([INSTALL, "--prefix", prefix], capture_output=True, check=False,
+                              stdin=subprocess.DEVNULL, timeout=2 * PATIENCE,
+                              env={**os.environ, "CHRONOS_BUILD": str(BUILD), "KILL_AT": str(at),
+                                   "PATH": f"{folder}:/usr/bin:/bin:/usr/sbin:/sbin"})
+    return kill_at
+
+
+def test_killed_the_first_time(prefix, tmp_path):
+    """The list names everything before it is there, so that it can be taken away again."""
+    kill_at = killer(tmp_path, "mv")
+    assert kill_at(20, prefix).returncode == -signal.SIGKILL
+    assert not (prefix / "bin" / "chronosd").exists() and (prefix / "lib" / "libchronos_shim.so").exists()
+    script("--prefix", prefix, "--uninstall")
+    assert not prefix.exists()
+
+
 @pytest.mark.parametrize("call", ["cp", "mv", "sync", "mkdir"] if FULL else ["mv"])
 def test_killed_at_any_call(prefix, tmp_path, call):
     """Every file is the old one or the new one, and the next call goes on from there."""
@@ -192,23 +221,10 @@ def test_killed_at_any_call(prefix, tmp_path, call):
     (prefix / "bin" / "chronosd").unlink()
     (prefix / "bin").rename(prefix / "bin2")  # so that there is a folder to make
     shutil.rmtree(prefix / "bin2")
-    fakes = tmp_path / "fakes"
-    fakes.mkdir()
-    count = fakes / "count"
-    # The real call is made half of the times before its script is killed.
-    (fakes / call).write_text(f"""#!/bin/bash
-echo >>{count}
-if (($(wc -l <{count}) == $KILL_AT)); then ((KILL_AT % 2)) || /usr/bin/{call} "$@"; kill -9 $PPID; exit; fi
-exec /usr/bin/{call} "$@"
-""")
-    (fakes / call).chmod(0o755)
+    kill_at = killer(tmp_path, call)
     killed = 0
-    for at in (1, 2, 5, 30) if FULL else (2, 25):
-        count.unlink(missing_ok=True)
-        done = subprocess.run([INSTALL, "--prefix", prefix], capture_output=True, check=False,
-                              stdin=subprocess.DEVNULL, timeout=2 * PATIENCE,
-                              env={**os.environ, "CHRONOS_BUILD": str(BUILD), "KILL_AT": str(at),
-                                   "PATH": f"{fakes}:/usr/bin:/bin:/usr/sbin:/sbin"})
+    for at in (1, 2, 5, 30) if FULL else (25,):
+        done = kill_at(at, prefix)
         killed += done.returncode == -signal.SIGKILL
         for path, content in tree(prefix).items():
             if path.endswith(".chronos-new") or path.startswith(MANIFEST):
