@@ -7,6 +7,7 @@ and the minimum of many short alternated runs says most.
 import argparse
 import json
 import shutil
+import signal
 import sys
 import time
 from pathlib import Path
@@ -101,6 +102,7 @@ def read(path):
 
 def main():
     given = arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what is temporary goes, too
     if given.compare:
         sys.exit(1 if figures.compare(*map(read, given.compare)) else 0)
     if given.document:

@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace chronos::bench {
@@ -18,7 +19,7 @@ struct Way {
   std::function<void()> prepare{};  // not timed; may be empty
   std::function<void()> batch{};
   std::vector<double> nanoseconds{};  // of each batch, per operation
-  double cpu = 0;                     // the least time of processors, where somebody looked
+  std::vector<double> processors{};   // their time for each batch, where somebody looked
 };
 
 inline double median(std::vector<double> values) {
@@ -26,6 +27,16 @@ inline double median(std::vector<double> values) {
   auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
   std::nth_element(values.begin(), middle, values.end());
   return *middle;
+}
+
+// Of what each round took, in parts of what the first way took in that round: what lasts longer
+// than a round, as a busy neighbour does, is in both.
+inline double ratio_of_rounds(const std::vector<double>& ours, const std::vector<double>& first) {
+  std::vector<double> ratios;
+  for (std::size_t i = 0; i < std::min(ours.size(), first.size()); ++i) {
+    ratios.push_back(ours[i] / first[i]);
+  }
+  return median(std::move(ratios));
 }
 
 inline double time_batch(Way& way, int operations_in_a_batch) {
@@ -58,18 +69,21 @@ class Settled {
   std::size_t fell_ = 0;
 };
 
-// At least `rounds`, and up to four times as many while a minimum still falls and it takes no more
-// than some seconds; on a machine that is very busy fewer, after a minute and a half.
+// What the figures are for: kMedian takes just the rounds asked for; kMinimum up to four times as
+// many while a minimum still falls and it takes no more than some seconds.
+enum class Aim { kMinimum, kMedian };
+
+// Takes `rounds` of them; on a machine that is very busy fewer, after a minute and a half.
 inline void alternate(std::vector<Way>& ways, int rounds, int operations_in_a_batch,
-                      Order order = Order::kShifting) {
+                      Order order = Order::kShifting, Aim aim = Aim::kMinimum) {
   const std::size_t count = ways.size();
   const auto wanted = static_cast<std::size_t>(std::max(rounds, 1));
   Settled settled(count);
   const auto start = std::chrono::steady_clock::now();
   for (std::size_t round = 0;; ++round) {
     const auto taken = std::chrono::steady_clock::now() - start;
-    if (round >= wanted &&
-        (taken > std::chrono::seconds(15) || round >= 4 * wanted || settled.after(round))) {
+    if (round >= wanted && (aim == Aim::kMedian || taken > std::chrono::seconds(15) ||
+                            round >= 4 * wanted || settled.after(round))) {
       break;
     }
     if (round >= 5 && taken > std::chrono::seconds(90)) break;
@@ -85,14 +99,21 @@ inline void alternate(std::vector<Way>& ways, int rounds, int operations_in_a_ba
   }
 }
 
+inline double least(const std::vector<double>& values) {
+  return *std::min_element(values.begin(), values.end());
+}
+
 // One line of JSON for each way.
 inline void print(const char* group, const std::vector<Way>& ways) {
   for (const Way& way : ways) {
-    std::printf(
-        R"({"group": "%s", "name": "%s", "min_ns": %.2f, "median_ns": %.2f, "batches": %zu)", group,
-        way.name.c_str(), *std::min_element(way.nanoseconds.begin(), way.nanoseconds.end()),
-        median(way.nanoseconds), way.nanoseconds.size());
-    if (way.cpu > 0) std::printf(R"(, "cpu_ns": %.0f)", way.cpu);
+    std::printf(R"({"group": "%s", "name": "%s", "min_ns": %.2f, "median_ns": %.2f, )", group,
+                way.name.c_str(), least(way.nanoseconds), median(way.nanoseconds));
+    std::printf(R"("ratio_of_rounds": %.4f, "batches": %zu)",
+                ratio_of_rounds(way.nanoseconds, ways[0].nanoseconds), way.nanoseconds.size());
+    if (!way.processors.empty()) {
+      std::printf(R"(, "cpu_ns": %.0f, "cpu_ratio_of_rounds": %.4f)", least(way.processors),
+                  ratio_of_rounds(way.processors, ways[0].processors));
+    }
     std::printf("}\n");
   }
 }

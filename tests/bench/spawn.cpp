@@ -25,7 +25,7 @@ struct Command {
   std::vector<std::string> variables;
   std::vector<char*> arguments;    // ends in nullptr
   std::vector<char*> environment;  // ends in nullptr
-  double least_cpu = 1e300;
+  std::vector<double> processors;  // their time for each run
 };
 
 double nanoseconds(const timeval& time) {
@@ -42,8 +42,7 @@ void run(Command& command, const posix_spawn_file_actions_t& actions) {
     std::fprintf(stderr, "bench: %s failed (status %d)\n", command.name.c_str(), status);
     std::exit(1);
   }
-  command.least_cpu =
-      std::min(command.least_cpu, nanoseconds(usage.ru_utime) + nanoseconds(usage.ru_stime));
+  command.processors.push_back(nanoseconds(usage.ru_utime) + nanoseconds(usage.ru_stime));
 }
 
 std::vector<Command> parse(char** at) {
@@ -85,7 +84,7 @@ int main(int argc, char** argv) {
   }
   alternate(ways, std::atoi(argv[3]), 1,
             std::strcmp(argv[1], "fixed") == 0 ? Order::kFixed : Order::kShifting);
-  for (std::size_t i = 0; i < ways.size(); ++i) ways[i].cpu = commands[i].least_cpu;
+  for (std::size_t i = 0; i < ways.size(); ++i) ways[i].processors = commands[i].processors;
   print(argv[2], ways);
   return 0;
 }

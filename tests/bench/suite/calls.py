@@ -10,23 +10,23 @@ from pathlib import Path
 from .setting import PARTITION
 
 MODES = ("callback", "counts")
-CROWDED_PROCESSES = 5
 
 
 def timed(setting, group, driver, operation, rounds, processes=1, threads=1, mode="callback",
-          crowded=False):
+          samples=1):
     """One process with a loader of its own, each door in turn.
 
-    Where threads meet (`crowded`), the minimum is the one batch in which they did not, and how they
-    meet stays the same for as long as a process lives: so it is the median, over several processes.
+    Where threads meet, the driver's own too, the minimum is the one batch in which they did not, and
+    how they meet stays the same for as long as a process lives: so it is the median of the rounds'
+    ratios, over several processes (`samples`).
     """
-    for _ in range(CROWDED_PROCESSES if crowded else 1):
+    for _ in range(samples):
         with setting.fresh_state() as state:
             setting.lines(
                 group, setting.program("calls"), driver, setting.shim, setting.empty_layer,
                 setting.callback_layer, operation, rounds, processes, threads,
                 CHRONOS_STATE_DIR=state, CHRONOS_LIFETIME=mode, CHRONOS_LOG="error")
-    if crowded:
+    if samples > 1:
         setting.pool(group)
 
 
@@ -44,10 +44,11 @@ def crowds(setting):
         crowd = [(processes, threads) for processes in (1, 8, 64) for threads in (1, 2, 4, 8)][1:]
     for mode in MODES:
         for processes, threads in crowd:
-            rounds = (150 if setting.quick else 1200) // threads
+            alone = threads == 1
+            rounds = (150 if setting.quick else 1200) if alone else 30 if setting.quick else 100
             timed(setting, f"buffers, {mode}, {processes} processes, {threads} threads",
-                  setting.pocl(), "buffer", rounds if threads == 1 else rounds // 4, processes,
-                  threads, mode, crowded=threads > 1)
+                  setting.pocl(), "buffer", rounds, processes, threads, mode,
+                  samples=1 if alone else 4 + threads)
 
 
 def pointers(setting):
@@ -61,9 +62,9 @@ def enqueue(setting):
     rounds = 300 if setting.quick else 2000
     timed(setting, "clEnqueueWriteBuffer, fake driver", setting.fake_driver, "write", rounds)
     timed(setting, "clEnqueueNDRangeKernel, PoCL", setting.pocl(), "kernel", rounds // 2,
-          crowded=True)
+          samples=5)
     timed(setting, "clEnqueueWriteBuffer, PoCL", setting.pocl(), "write", rounds // 2,
-          crowded=True)
+          samples=5)
 
 
 def counted(setting):

@@ -26,10 +26,13 @@ def add_ratios(rows):
     for row in rows:
         base = bases.get(row["group"])
         if base is not None and row is not base:
-            row["added"] = value_of(row) - value_of(base)
-            row["ratio"] = value_of(row) / value_of(base)
+            of_rounds = key_of(row) == "median_ns" and base.get("ratio_of_rounds") == 1
+            ratio = value_of(row) / value_of(base)
+            row["ratio"] = row["ratio_of_rounds"] if of_rounds else ratio
+            row["added"] = value_of(base) * (row["ratio"] - 1)
             if row.get("cpu_ns") and base.get("cpu_ns"):
-                row["cpu_ratio"] = row["cpu_ns"] / base["cpu_ns"]
+                cpu_ratio = row["cpu_ns"] / base["cpu_ns"]
+                row["cpu_ratio"] = row["cpu_ratio_of_rounds"] if of_rounds else cpu_ratio
 
 
 def shown(value, key="min_ns"):

@@ -9,11 +9,11 @@ ENVIRONMENTS = (ROOT / "build/bench/venv", ROOT / "build/matrix/venv")
 
 
 def programs(setting):
-    rounds = 3 if setting.quick else 15
+    rounds = 3 if setting.quick else 25
     clpeak(setting, rounds)
     gemm(setting, rounds)
     if not setting.quick:
-        tinygrad(setting, 5)
+        tinygrad(setting, 9)
 
 
 def clpeak(setting, rounds):
