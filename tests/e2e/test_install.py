@@ -254,29 +254,29 @@ def test_a_user_without_root():
         pytest.skip("the build has no CMakeCache.txt: it is an installed tree itself")
     root = Root()
     try:
-        root.sh("useradd -m someone || exit 77")
-        root.sh(f"chown someone {BUILD}; cd {BUILD}; touch install_manifest.txt; chown someone install_manifest.txt")
-        if root.sh(f"test -r {INSTALL}", user="someone", status=None).returncode != 0:
+        root.sh("useradd -m userone || exit 77")
+        root.sh(f"chown userone {BUILD}; cd {BUILD}; touch install_manifest.txt; chown userone install_manifest.txt")
+        if root.sh(f"test -r {INSTALL}", user="userone", status=None).returncode != 0:
             pytest.skip("others may not read the sources")
         env = {"CHRONOS_BUILD": str(BUILD)}
-        refused = root.run(INSTALL, user="someone", status=1, env=env)
+        refused = root.run(INSTALL, user="userone", status=1, env=env)
         assert refused.stderr.splitlines()[0] == \
-            "install: cannot write to /usr/local as someone; nothing was changed" or \
+            "install: cannot write to /usr/local as userone; nothing was changed" or \
             "cannot write to /usr/local/" in refused.stderr
-        said = root.run(INSTALL, "--user", user="someone", env=env).stdout
-        assert "Installed Chronos 0.1.0 in /home/someone/.local" in said
-        home = root.path("/home/someone")
+        said = root.run(INSTALL, "--user", user="userone", env=env).stdout
+        assert "Installed Chronos 0.1.0 in /home/userone/.local" in said
+        home = root.path("/home/userone")
         assert [part for part in PARTS if not (home / ".local" / part).exists()] == []
-        local = "/home/someone/.local/bin"
+        local = "/home/userone/.local/bin"
         made = root.sh(f"{local}/chronos create 0 64MiB 1h --name p1 && {local}/chronos run --partition p1"
                        f" -- sh -c 'echo $LD_PRELOAD' && {local}/chronos queue list &&"
                        f" {local}/chronos release p1 && {local}/chronos doctor | grep '^ok      installation'",
-                       user="someone", status=None)
+                       user="userone", status=None)
         if "no OpenCL" not in made.stderr:
             assert made.returncode == 0, made.stdout + made.stderr
-            assert "/home/someone/.local/lib/libchronos_shim.so\n" in made.stdout
-        root.run(INSTALL, "--user", "--uninstall", user="someone")
-        left = root.sh("cd ~; find .local -type f -o -name chronos", user="someone").stdout
+            assert "/home/userone/.local/lib/libchronos_shim.so\n" in made.stdout
+        root.run(INSTALL, "--user", "--uninstall", user="userone")
+        left = root.sh("cd ~; find .local -type f -o -name chronos", user="userone").stdout
         assert set(left.split()) <= {".local/state/chronos"} or ".local/state/chronos/queue.db" in left
         assert "bin" not in os.listdir(home / ".local")
     finally:
