@@ -86,7 +86,7 @@ def test_another_command_line(complete):
     assert complete("list", "--", "")[1] == ":"
 
 
-def test_only_what_the_caller_may_name(box, monkeypatch):
+def test_only_what_the_caller_may_name(box):
     if os.geteuid() != 0:
         pytest.skip("needs root, for another user")
     box.chronos("create", 0, "10%", "1h", "--name", "of-root")

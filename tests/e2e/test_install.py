@@ -157,7 +157,7 @@ def test_bad_input(prefix, tmp_path):
 
 def test_for_packagers(prefix, tmp_path):
     script("--prefix", "/opt/x", "--destdir", tmp_path / "stage")
-    assert f"ExecStart=/opt/x/bin/chronosd\n" in (tmp_path / "stage/opt/x" / PARTS[-1]).read_text()
+    assert "ExecStart=/opt/x/bin/chronosd\n" in (tmp_path / "stage/opt/x" / PARTS[-1]).read_text()
     assert not Path("/opt/x").exists()
     script("--prefix", "/opt/x", "--destdir", tmp_path / "stage", "--uninstall")
     assert not (tmp_path / "stage").exists()
