@@ -248,8 +248,8 @@ def test_two_at_once(prefix):
     assert not prefix.exists()
 
 
-def test_a_user_without_root():
-    """All of it from ~/.local, by somebody who may write nowhere else."""
+def test_a_user_without_root_and_root():
+    """All of it from ~/.local, by somebody who may write nowhere else; and /usr/local."""
     if not (BUILD / "CMakeCache.txt").exists():
         pytest.skip("the build has no CMakeCache.txt: it is an installed tree itself")
     root = Root()
@@ -279,5 +279,15 @@ def test_a_user_without_root():
         left = root.sh("cd ~; find .local -type f -o -name chronos", user="userone").stdout
         assert set(left.split()) <= {".local/state/chronos"} or ".local/state/chronos/queue.db" in left
         assert "bin" not in os.listdir(home / ".local")
+        # Root's, which is not taken away under programs that are made to load it.
+        root.run(INSTALL, env=env)
+        assert root.run("chronos", "--version").stdout == "chronos 0.1.0\n"
+        root.sh("echo /usr/lib/chronos/libchronos_shim.so > /etc/ld.so.preload")
+        refused = root.run(INSTALL, "--uninstall", status=1)
+        assert "is made to load Chronos (/etc/ld.so.preload); nothing was changed" in refused.stderr
+        assert root.path("/usr/local/bin/chronos").exists()
+        root.sh("rm /etc/ld.so.preload")
+        root.run(INSTALL, "--uninstall")
+        assert not root.path("/usr/local/bin/chronos").exists()
     finally:
         root.close()
