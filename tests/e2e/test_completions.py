@@ -127,6 +127,8 @@ complete -p chronos chronosd >/dev/null || exit 9
 while read -ra COMP_WORDS; do
     [[ ${COMP_WORDS[-1]} != END ]] || COMP_WORDS[-1]=''
     COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
+    COMP_LINE=${COMP_WORDS[*]}
+    COMP_POINT=${#COMP_LINE}
     _chronos "${COMP_WORDS[0]}" "${COMP_WORDS[-1]}" ''
     printf '%s|' "${COMPREPLY[@]}"; echo
 done

@@ -237,6 +237,7 @@ def test_killed_at_any_call(prefix, tmp_path, call):
     assert not prefix.exists()
 
 
+@pytest.mark.skipif(not FULL, reason="full level")
 def test_two_at_once(prefix):
     threads = [threading.Thread(target=script, args=("--prefix", prefix)) for _ in range(2)]
     script("--prefix", prefix)
