@@ -244,6 +244,6 @@ def test_they_parse(shell, script):
                     reason="full level, with bash-completion")
 def test_with_bash_completion(box, tmp_path):
     script = tmp_path / "both"
-    script.write_text("source /usr/share/bash-completion/bash_completion\n"
+    script.write_text("source /usr/share/bash-completion/bash_completion\ncompopt() { :; }\n"
                       f"source {SCRIPTS}/chronos.bash\n", encoding="utf-8")
     assert in_bash(box, "chronos run --partition p1 -- chronosd", script=script) == [["chronosd"]]
