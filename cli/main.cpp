@@ -34,6 +34,8 @@ constexpr std::array kVerbs = {
          doctor_verb},
     Verb{"policy", "check [file] | show [--user U]", "check the policy, or show what it allows",
          policy_verb},
+    Verb{"enforce", "on | off | status", "put the shim into every program of this machine (root)",
+         enforce_verb},
     Verb{"setup", "[--undo]", "make the state directory of this machine (root)", setup_verb},
 };
 

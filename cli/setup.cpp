@@ -11,6 +11,7 @@
 
 #include "cli/arguments.hpp"
 #include "cli/verbs.hpp"
+#include "core/enforce/standing.hpp"
 #include "core/inventory.hpp"
 #include "core/partition_files.hpp"
 #include "core/registry_lock.hpp"
@@ -174,7 +175,16 @@ Result<std::vector<std::string>> empty_state_directory(const StateDir& state) {
   return others;
 }
 
+// It would go on refusing programs in the name of partitions that nobody can make any more.
+Result<void> require_no_enforcement(bool force) {
+  if (force || !enforce::look(CHRONOS_VERSION).is_named) return {};
+  return fail(ErrorCode::kBusy, "enforcement is on for this machine",
+              "`chronos enforce off` first; --force goes on all the same");
+}
+
 Result<std::string> undo(bool force) {
+  auto off = require_no_enforcement(force);
+  if (!off) return pass_on(off);
   auto ours = require_own_boot_file();
   if (!ours) return pass_on(ours);
   auto counted = require_no_partitions(StateDir::kSystemDir, force);

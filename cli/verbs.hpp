@@ -33,6 +33,7 @@ int run_verb(const Invocation& invocation);
 int queue_verb(const Invocation& invocation);
 int doctor_verb(const Invocation& invocation);
 int policy_verb(const Invocation& invocation);
+int enforce_verb(const Invocation& invocation);
 int setup_verb(const Invocation& invocation);
 
 // `chronosd WORD ARGUMENTS...` in place of this process, as far as there is a chronosd; returns

@@ -3,11 +3,14 @@
 #include <sys/auxv.h>
 #include <sys/stat.h>
 
+#include <atomic>
 #include <climits>
 #include <cstdlib>
 
 namespace chronos {
 namespace {
+
+constinit std::atomic<bool> environment_is_ignored{false};
 
 UniqueFd open_directory(const char* path) {
   return UniqueFd(retry_eintr([&] { return ::open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC); }));
@@ -21,12 +24,16 @@ const char* trusted_env(const char* name) {
   return environment_is_untrusted() ? nullptr : std::getenv(name);
 }
 
+void StateDir::ignore_environment() { environment_is_ignored.store(true); }
+
 Result<StateDir> StateDir::open() { return open(false); }
 
 Result<StateDir> StateDir::open_or_make() { return open(true); }
 
 Result<StateDir> StateDir::open(bool make) {
-  const char* named = trusted_env("CHRONOS_STATE_DIR");
+  const char* named = environment_is_ignored.load(std::memory_order_relaxed)
+                          ? nullptr
+                          : trusted_env("CHRONOS_STATE_DIR");
   if (named != nullptr && *named != '\0') {
     UniqueFd fd = open_directory(named);
     if (!fd && errno == ENOENT && make) {

@@ -20,6 +20,9 @@ class StateDir {
   // The directory `path` and no other. Errors: kNotFound (it is not there), kSystem.
   static Result<StateDir> open_at(const char* path);
 
+  // From now on CHRONOS_STATE_DIR is ignored in this process.
+  static void ignore_environment();
+
   // Root's own, made by `chronos setup`, and what is used where that is missing.
   static constexpr char kSystemDir[] = "/run/chronos";
   static constexpr char kFallbackDir[] = "/dev/shm";

@@ -103,6 +103,15 @@ void announce_layer() {
   set_variable(kPreload, rest.empty() ? path : path + ":" + rest);
 }
 
+bool environment_names_us() {
+  if (environment_is_untrusted()) return false;
+  for (std::string_view prefix : {kLayers, kPreload}) {
+    char** variable = find_variable(prefix);
+    if (variable != nullptr && std::strstr(*variable, kOwnName.data()) != nullptr) return true;
+  }
+  return false;
+}
+
 void repair_layers() {
   const std::string& whole = announced();
   char** layers = find_variable(kLayers);

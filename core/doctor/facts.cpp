@@ -70,6 +70,7 @@ Facts gather(const std::string& version) {
   look_at_devices(facts);
   look_at_doors(facts);
   look_at_partitions(facts);
+  facts.enforcement = enforce::look(version);
   return facts;
 }
 

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "core/device.hpp"
+#include "core/enforce/standing.hpp"
 #include "core/ownership.hpp"
 
 namespace chronos::doctor {
@@ -82,6 +83,7 @@ struct Facts {
   std::vector<LoaderFact> loaders;
   Trial preload, driver_door;
   PartitionFact partitions;
+  enforce::Standing enforcement;
   std::optional<std::string> preload_variable, layers_variable, lifetime_variable, log_variable;
   std::vector<std::string> missing_files;  // named by LD_PRELOAD or OPENCL_LAYERS, and not there
 };

@@ -388,7 +388,9 @@ std::vector<Finding> findings(const Facts& facts) {
   about_system(facts, out);
   about_partitions(facts, out);
   about_environment(facts, out);
-  return out.take();
+  std::vector<Finding> all = out.take();
+  for (Finding& one : enforcement_findings(facts.enforcement)) all.push_back(std::move(one));
+  return all;
 }
 
 }  // namespace chronos::doctor

@@ -22,6 +22,9 @@ struct Finding {
 
 std::vector<Finding> findings(const Facts& facts);
 
+// Those about enforcement for the whole machine (enforcement.cpp); part of the above.
+std::vector<Finding> enforcement_findings(const enforce::Standing& standing);
+
 // Whether something keeps enforcement from working.
 bool has_problem(const std::vector<Finding>& findings);
 

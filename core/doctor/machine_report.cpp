@@ -64,6 +64,7 @@ Json machine_json(const Facts& facts, const std::vector<Finding>& findings) {
   }
   json["doors"] = {{"ld_preload", trial_json(facts.preload)},
                    {"driver_door_alone", trial_json(facts.driver_door)}};
+  json["enforcement"] = enforce::to_string(facts.enforcement.state);
   return json;
 }
 

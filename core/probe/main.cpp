@@ -15,6 +15,7 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/facts/nvml.hpp"
@@ -71,6 +72,30 @@ class Answer {
   int fd_;
 };
 
+// The dynamic linker's own. Where enforcement is on, the shim is in this process too, and its dlsym
+// comes first; but the devices are asked for as they are, not as a partition shows them.
+void* plain_dlsym(void* handle, const char* name) {
+  using Dlsym = void* (*)(void*, const char*);
+  static const Dlsym plain = [] {
+    for (const char* version : {"GLIBC_2.34", "GLIBC_2.2.5", "GLIBC_2.17"}) {
+      if (void* found = ::dlvsym(RTLD_DEFAULT, "dlsym", version)) {
+        return reinterpret_cast<Dlsym>(found);
+      }
+    }
+    return static_cast<Dlsym>(&::dlsym);
+  }();
+  return plain(handle, name);
+}
+
+// A driver that answers with the address of a function which it exports gives away the shim's, if
+// that exports the same name: then the driver's own is asked for by its handle.
+bool is_of_shim(const void* function) {
+  constexpr std::string_view kShim = "/libchronos_shim.so";
+  Dl_info info{};
+  return function != nullptr && ::dladdr(function, &info) != 0 && info.dli_fname != nullptr &&
+         std::string_view(info.dli_fname).ends_with(kShim);
+}
+
 class DriverLibrary {
  public:
   explicit DriverLibrary(void* handle) : handle_(handle) {
@@ -98,19 +123,21 @@ class DriverLibrary {
  private:
   template <class F>
   F symbol(const char* name) const {
-    return reinterpret_cast<F>(::dlsym(handle_, name));
+    return reinterpret_cast<F>(plain_dlsym(handle_, name));
   }
 
   template <class F>
   F extension(const char* name) const {
-    return extension_ == nullptr ? nullptr : reinterpret_cast<F>(extension_(name));
+    void* found = extension_ == nullptr ? nullptr : extension_(name);
+    return is_of_shim(found) ? nullptr : reinterpret_cast<F>(found);
   }
 
   // cl_khr_icd 2.0 first (its table may be empty), then the table that is the first word of every
   // object of a driver, then what the library exports.
   template <class F>
   void find(F& function, cl_platform_id platform, const char* name, std::size_t place) const {
-    if (for_platform_ != nullptr) function = reinterpret_cast<F>(for_platform_(platform, name));
+    void* found = for_platform_ != nullptr ? for_platform_(platform, name) : nullptr;
+    if (!is_of_shim(found)) function = reinterpret_cast<F>(found);
     if (function == nullptr && has_icd_) {
       void* const* table = *reinterpret_cast<void* const* const*>(platform);
       if (table != nullptr) function = reinterpret_cast<F>(table[place]);

@@ -16,6 +16,7 @@
 #include <utility>
 
 #include "shim/copies.hpp"
+#include "shim/doors/dlopen.hpp"
 #include "shim/doors/dlsym.hpp"
 #include "shim/doors/driver.hpp"
 #include "shim/hooks/hooks.hpp"
@@ -308,6 +309,7 @@ void* find_real(const Place& place, const char* name) {
 void* nothing() { return nullptr; }
 
 void* find_target(unsigned symbol, std::uintptr_t address) {
+  opencl_may_start();
   const Place place = place_of(address);
   // The next in the global scope comes before anything of a caller's own, whoever calls.
   void* next = real_dlsym()(RTLD_NEXT, kNames[symbol]);
@@ -362,6 +364,8 @@ void* handle_symbol(void* handle, const char* name) {
   }
   return driver_symbol(name, real);
 }
+
+bool is_own_function(const void* function) { return is_own(function); }
 
 void is_reached_by_layer(const void* function) {
   const void* module = module_of(function);

@@ -12,6 +12,9 @@ namespace chronos::shim {
 // thread.
 void* handle_symbol(void* handle, const char* name);
 
+// Whether `function` is one of this copy of the shim.
+bool is_own_function(const void* function);
+
 // The library that `function` belongs to has us as a layer.
 void is_reached_by_layer(const void* function);
 

@@ -190,3 +190,15 @@ TEST_CASE("the JSON says what the text says", "[doctor]") {
   CHECK(json["loaders"][0]["opencl_layers"]["layer"] == true);
   CHECK(json_text(json).find('\x1b') == std::string::npos);
 }
+
+TEST_CASE("enforcement that does not reach programs is a problem", "[doctor]") {
+  Facts facts = healthy();
+  CHECK(says(facts, Status::kOk, "enforcement", "off"));
+  facts.enforcement.state = enforce::State::kOn;
+  CHECK(says(facts, Status::kOk, "enforcement", "on"));
+  facts.enforcement.state = enforce::State::kPartly;
+  facts.enforcement.problems = {"the library is of version 1"};
+  CHECK(says(facts, Status::kWarning, "enforcement", "version 1"));
+  facts.enforcement.state = enforce::State::kBroken;
+  CHECK(says(facts, Status::kProblem, "enforcement", "version 1"));
+}
