@@ -7,6 +7,7 @@
 #include <memory>
 #include <utility>
 
+#include "cli/description.hpp"
 #include "core/text.hpp"
 #include "core/units.hpp"
 
@@ -35,7 +36,7 @@ class HelpFormatter : public CLI::Formatter {
 }  // namespace
 
 Arguments::Arguments(const std::string& verb, const std::string& usage, const std::string& summary)
-    : verb_(verb), app_(summary, "chronos " + verb) {
+    : verb_(verb), usage_(usage), app_(summary, "chronos " + verb) {
   app_.formatter(std::make_shared<HelpFormatter>(usage));
   app_.set_help_flag("-h,--help", "Print this help");
   app_.add_option("--color", color_, "Colour on a terminal: auto, always or never")
@@ -46,6 +47,10 @@ Arguments::Arguments(const std::string& verb, const std::string& usage, const st
 void Arguments::add_json() { app_.add_flag("--json", json_, "Print JSON instead of text"); }
 
 std::optional<int> Arguments::parse(std::vector<std::string> arguments) {
+  if (std::optional<Description>* wanted = wanted_description()) {
+    *wanted = describe(app_, verb_, usage_);
+    return kDone;
+  }
   std::reverse(arguments.begin(), arguments.end());  // as CLI11 wants them
   try {
     app_.parse(std::move(arguments));
@@ -84,7 +89,12 @@ CLI::Validator one_of(std::vector<std::string> choices) {
     if (std::find(choices.begin(), choices.end(), value) != choices.end()) return {};
     return fmt::format("{} is none of {}", chronos::quoted(value), fmt::join(choices, ", "));
   };
-  return CLI::Validator(check, "");
+  return CLI::Validator(check, "", kOneOf + fmt::format("{}", fmt::join(choices, ",")));
+}
+
+CLI::Validator offered(const std::vector<std::string>& choices) {
+  return CLI::Validator([](std::string&) { return std::string(); }, "",
+                        kOneOf + fmt::format("{}", fmt::join(choices, ",")));
 }
 
 Result<std::uint64_t> parse_wait(const std::string& text) {

@@ -30,14 +30,19 @@ class Arguments {
  private:
   int report_parse_error(const CLI::ParseError& error);
 
-  std::string verb_;
+  std::string verb_, usage_;
   CLI::App app_;
   std::string color_ = "auto";
   bool json_ = false;
 };
 
-// For an option with a few words to choose from.
+// For an option with a few words to choose from. Completion finds them in the validator's name,
+// behind this.
+inline constexpr char kOneOf[] = "one of ";
 CLI::Validator one_of(std::vector<std::string> choices);
+
+// Words that completion offers; the verb itself judges what it is given.
+CLI::Validator offered(const std::vector<std::string>& choices);
 
 // As parse_duration(), and "0" for no time at all. Nanoseconds. Errors: kInvalid.
 Result<std::uint64_t> parse_wait(const std::string& text);

@@ -32,6 +32,12 @@ Result<Device> device_by_number(const Registry& registry, int number) {
   return device;
 }
 
+std::vector<Device> remembered_devices(const Registry& registry) {
+  const InventoryStore store(registry.state(), find_drivers().key);
+  auto stored = store.read([](const auto&) { return true; });
+  return stored ? std::move(stored->inventory.devices) : std::vector<Device>();
+}
+
 void use_current_numbers(const Registry& registry, std::vector<PartitionInfo>& partitions) {
   if (partitions.empty()) return;
   const InventoryStore store(registry.state(), find_drivers().key);

@@ -8,16 +8,13 @@
 #include <string_view>
 
 #include "cli/arguments.hpp"
+#include "cli/completion.hpp"
+#include "cli/manual.hpp"
 #include "cli/verbs.hpp"
 #include "core/text.hpp"
 
 namespace chronos::cli {
 namespace {
-
-struct Verb {
-  std::string_view name, arguments, summary;
-  int (*run)(const Invocation&);
-};
 
 constexpr std::array kVerbs = {
     Verb{"create", "<device> <memory> <duration> [--user U] [--name ID]",
@@ -114,6 +111,9 @@ int dispatch(std::vector<std::string> arguments, const InheritedSignals& signals
     return print("chronos " CHRONOS_VERSION "\n");
   }
   if (name == "help" || name == "-h" || name == "--help") return help({arguments, signals});
+  // For shells and for the build; in no help.
+  if (name == "complete") return complete_verb({arguments, signals}, kVerbs);
+  if (name == "manual") return manual_verb({arguments, signals}, kVerbs);
   const Verb* verb = find_verb(name);
   if (verb == nullptr) return unknown_verb(name);
   arguments.insert(arguments.begin(), color.begin(), color.end());

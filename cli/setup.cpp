@@ -24,12 +24,29 @@ constexpr char kRuntimeDir[] = "/run";
 constexpr char kBootFolder[] = "/etc/tmpfiles.d";
 constexpr char kBootFile[] = "/etc/tmpfiles.d/chronos.conf";
 constexpr std::string_view kMark = "# Made by `chronos setup`";
+// A package's, which one of the same name in /etc stands above.
+constexpr char kPackagedFile[] = "/usr/lib/tmpfiles.d/chronos.conf";
+
+std::string boot_line() { return fmt::format("d {} 1777 root root -\n", StateDir::kSystemDir); }
 
 std::string boot_text() {
   return fmt::format(
       "{}; `chronos setup --undo` takes it away. See tmpfiles.d(5).\n"
-      "d {} 1777 root root -\n",
-      kMark, StateDir::kSystemDir);
+      "{}",
+      kMark, boot_line());
+}
+
+// Keeps the package's from being read, and says so.
+std::string mask_text() {
+  return fmt::format(
+      "{} --undo: with this file {} is not read.\n"
+      "# `chronos setup` takes it away again.\n",
+      kMark, kPackagedFile);
+}
+
+bool package_has_boot_file() {
+  std::string text;
+  return read_small_file(kPackagedFile, text) && text.find(boot_line()) != text.npos;
 }
 
 tl::unexpected<Error> cannot(std::string_view what, std::string_view path) {
@@ -82,14 +99,13 @@ Result<void> require_own_boot_file() {
               "move it away and try again");
 }
 
-Result<void> write_boot_file() {
+Result<void> write_boot_file(const std::string& text) {
   if (::mkdir(kBootFolder, 0755) != 0 && errno != EEXIST) return cannot("make", kBootFolder);
   const std::string temporary = std::string(kBootFile) + ".new";
   ::unlink(temporary.c_str());
   UniqueFd fd(
       ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644));
   if (!fd) return cannot("make", temporary);
-  const std::string text = boot_text();
   const bool written = pwrite_all(fd.get(), text.data(), text.size(), 0) &&
                        ::fchmod(fd.get(), 0644) == 0 && ::fsync(fd.get()) == 0 &&
                        ::rename(temporary.c_str(), kBootFile) == 0;
@@ -125,8 +141,12 @@ Result<std::string> set_up(bool force) {
   if (!ours) return pass_on(ours);
   auto made = make_state_directory();
   if (!made) return pass_on(made);
-  auto written = write_boot_file();
-  if (!written) return pass_on(written);
+  const bool packaged = package_has_boot_file();
+  if (packaged && ::unlink(kBootFile) != 0 && errno != ENOENT) return cannot("remove", kBootFile);
+  if (!packaged) {
+    auto written = write_boot_file(boot_text());
+    if (!written) return pass_on(written);
+  }
   auto state = StateDir::open_at(StateDir::kSystemDir);
   if (!state) return pass_on(state);
   look_for_devices(*state);
@@ -135,7 +155,7 @@ Result<std::string> set_up(bool force) {
         "systemd-tmpfiles is not installed: run `chronos setup` again after each boot");
   }
   return fmt::format("State directory {} is ready, and will be after each boot ({})\n",
-                     StateDir::kSystemDir, kBootFile);
+                     StateDir::kSystemDir, packaged ? kPackagedFile : kBootFile);
 }
 
 // Takes away our own files. Names of what else is there.
@@ -171,10 +191,17 @@ Result<std::string> undo(bool force) {
   if (!counted) return pass_on(counted);
   const bool had_file = ::unlink(kBootFile) == 0;
   if (!had_file && errno != ENOENT) return cannot("remove", kBootFile);
+  const bool packaged = package_has_boot_file();
+  if (packaged) {
+    auto masked = write_boot_file(mask_text());
+    if (!masked) return pass_on(masked);
+  }
 
   auto state = StateDir::open_at(StateDir::kSystemDir);
   if (!state) {
     if (state.error().code != ErrorCode::kNotFound) return pass_on(state);
+    if (packaged && !had_file) return fmt::format("{} is not read any more\n", kPackagedFile);
+    if (packaged) return std::string("There is nothing to undo\n");
     return std::string(had_file ? "Removed " + std::string(kBootFile) + "\n"
                                 : "There is nothing to undo\n");
   }
@@ -191,8 +218,12 @@ Result<std::string> undo(bool force) {
                     others->empty() ? "?" : printable(others->front())),
         "remove them and the directory");
   }
-  return fmt::format("Removed {} and {}; the state is in {} from now on\n", StateDir::kSystemDir,
-                     kBootFile, StateDir::kFallbackDir);
+  return packaged ? fmt::format(
+                        "Removed {}, and {} is not read any more ({}); the state is in {} "
+                        "from now on\n",
+                        StateDir::kSystemDir, kPackagedFile, kBootFile, StateDir::kFallbackDir)
+                  : fmt::format("Removed {} and {}; the state is in {} from now on\n",
+                                StateDir::kSystemDir, kBootFile, StateDir::kFallbackDir);
 }
 
 }  // namespace

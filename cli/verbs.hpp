@@ -4,6 +4,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "cli/signals.hpp"
@@ -13,6 +14,11 @@ namespace chronos::cli {
 struct Invocation {
   std::vector<std::string> arguments;  // those behind the verb
   InheritedSignals signals;
+};
+
+struct Verb {
+  std::string_view name, arguments, summary;
+  int (*run)(const Invocation&);
 };
 
 int create_verb(const Invocation& invocation);
@@ -30,5 +36,9 @@ int cdi_verb(const Invocation& invocation);
 int policy_verb(const Invocation& invocation);
 int enforce_verb(const Invocation& invocation);
 int setup_verb(const Invocation& invocation);
+
+// `chronosd WORD ARGUMENTS...` in place of this process, as far as there is a chronosd; returns
+// only where that fails, with the exit status, and `silent` or with the error reported.
+int hand_on_to_runner(const std::string& word, const Invocation& invocation, bool silent = false);
 
 }  // namespace chronos::cli

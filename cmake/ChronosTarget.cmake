@@ -23,7 +23,8 @@ endfunction()
 function(chronos_static_runtime name)
   if(NOT CHRONOS_SANITIZE)
     # g++ names libm whether it is needed or not, and to load it costs more than our own library.
-    target_link_options(${name} PRIVATE -static-libstdc++ -static-libgcc -Wl,--as-needed)
+    target_link_options(${name} PRIVATE -static-libstdc++ -static-libgcc -Wl,--as-needed
+                                        -Wl,-z,relro -Wl,-z,now)
   endif()
 endfunction()
 

@@ -37,15 +37,18 @@ std::string find_near(const std::array<const char*, N>& candidates) {
 
 }  // namespace
 
-// From bin/, lib/, lib/<multiarch>/, or one flat folder (a Python wheel).
+// From bin/, lib/, lib/<multiarch>/ (Debian's packages), or one flat folder (a Python wheel).
 std::string shim_path() {
-  return find_near(std::array{"libchronos_shim.so", "../lib/libchronos_shim.so",
-                              "../" CHRONOS_LIBDIR "/libchronos_shim.so"});
+  return find_near(std::array{"libchronos_shim.so", "chronos/libchronos_shim.so",
+                              "../lib/libchronos_shim.so",
+                              "../" CHRONOS_LIBDIR "/libchronos_shim.so",
+                              "../lib/" CHRONOS_MULTIARCH "/chronos/libchronos_shim.so"});
 }
 
 std::string library_path() {
-  return find_near(
-      std::array{"libchronos.so", "../lib/libchronos.so", "../" CHRONOS_LIBDIR "/libchronos.so"});
+  return find_near(std::array{"libchronos.so", "libchronos.so.0", "../lib/libchronos.so.0",
+                              "../" CHRONOS_LIBDIR "/libchronos.so.0",
+                              "../lib/" CHRONOS_MULTIARCH "/libchronos.so.0"});
 }
 
 std::string command_path() {

@@ -32,24 +32,36 @@ int supervise_job(JobId id, std::int64_t attempt, const cli::InheritedSignals& s
   return supervise(*place, id, attempt, kPipeFd, signals);
 }
 
-int daemon(const std::vector<std::string>& words, const cli::InheritedSignals& signals) {
+struct DaemonArguments {
   RunnerOptions options;
   std::string idle;
   JobId job = 0, hook = 0;
   std::int64_t attempt = 0;
-  CLI::App app(
+  bool version = false;
+  CLI::App app{
       "Starts the jobs of your queue (`chronos queue`) when there is room for them. Runs\n"
       "until it is ended; jobs go on without it, and the next one finds them.",
-      "chronosd");
-  bool version = false;
-  app.add_flag("--version", version, "Print the version");
-  app.add_flag("--on-demand", options.on_demand,
-               "End when there has been nothing to do for a while");
-  app.add_option("--idle", idle, "With --on-demand: for so long (60s)")->type_name("T");
-  app.add_option("--ready-fd", options.ready_fd)->group("");
-  app.add_option("--supervise", job)->group("");
-  app.add_option("--attempt", attempt)->group("");
-  app.add_option("--hook", hook)->group("");
+      "chronosd"};
+
+  DaemonArguments() {
+    app.add_flag("--version", version, "Print the version");
+    app.add_flag("--on-demand", options.on_demand,
+                 "End when there has been nothing to do for a while");
+    app.add_option("--idle", idle, "With --on-demand: for so long (60s)")->type_name("T");
+    app.add_option("--ready-fd", options.ready_fd)->group("");
+    app.add_option("--supervise", job)->group("");
+    app.add_option("--attempt", attempt)->group("");
+    app.add_option("--hook", hook)->group("");
+  }
+};
+
+cli::Description description() {
+  return cli::describe(DaemonArguments().app, "chronosd", "[options]");
+}
+
+int daemon(const std::vector<std::string>& words, const cli::InheritedSignals& signals) {
+  DaemonArguments given;
+  auto& [options, idle, job, hook, attempt, version, app] = given;
   std::vector<std::string> reversed(words.rbegin(), words.rend());
   try {
     app.parse(reversed);
@@ -91,6 +103,11 @@ int main(int argc, char** argv) {
     if (!words.empty() && words[0] == "queue") {
       words.erase(words.begin());
       return queue::queue_command({std::move(words), signals});
+    }
+    if (!words.empty() && (words[0] == "complete" || words[0] == "manual")) {
+      auto* command = words[0] == "complete" ? queue::complete_command : queue::manual_command;
+      words.erase(words.begin());
+      return command({std::move(words), signals}, queue::description());
     }
     return queue::daemon(words, signals);
   } catch (const std::exception& error) {  // memory ran out; our own code throws nothing

@@ -2,10 +2,12 @@
 // returns the exit status of the process.
 #pragma once
 
+#include <span>
 #include <string>
 #include <vector>
 
 #include "cli/arguments.hpp"
+#include "cli/description.hpp"
 #include "cli/queue/place.hpp"
 #include "cli/queue/store.hpp"
 #include "cli/verbs.hpp"
@@ -14,6 +16,9 @@ namespace chronos::queue {
 
 // The words behind "queue".
 int queue_command(const cli::Invocation& invocation);
+
+// The commands, in the order of the help.
+std::span<const cli::Verb> queue_commands();
 
 int add_command(const cli::Invocation& invocation);
 int list_command(const cli::Invocation& invocation);
@@ -28,6 +33,11 @@ int clear_command(const cli::Invocation& invocation);
 
 // "1", "3-5", several of them. Errors: kInvalid.
 Result<std::vector<JobId>> parse_ids(const std::vector<std::string>& words);
+
+// `chronosd complete|manual ...`: what `chronos complete` and `chronos manual` hand on, and the same
+// for chronosd itself, which `daemon` describes.
+int complete_command(const cli::Invocation& invocation, const cli::Description& daemon);
+int manual_command(const cli::Invocation& invocation, const cli::Description& daemon);
 
 // The queue of this user, opened.
 struct OpenQueue {

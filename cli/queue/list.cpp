@@ -166,7 +166,9 @@ int list_command(const cli::Invocation& invocation) {
       .add_option("--state", state,
                   "Only these: pending, starting, running, done, failed, cancelled,\n"
                   "lost; or open, over")
-      ->type_name("S");
+      ->type_name("S")
+      ->check(cli::offered({"pending", "starting", "running", "done", "failed", "cancelled", "lost",
+                            "open", "over"}));
   arguments.add_json();
   if (auto status = arguments.parse(invocation.arguments)) return *status;
   std::vector<JobState> states;

@@ -54,10 +54,16 @@ std::string Place::attempt_file(std::int64_t job, std::int64_t attempt) const {
   return fmt::format("{}/{}.{}", attempts(), job, attempt);
 }
 
-Result<Place> Place::open() {
+Result<std::string> Place::find() {
   auto home = state_home();
   if (!home) return pass_on(home);
-  return open_at(*home + "/chronos");
+  return *home + "/chronos";
+}
+
+Result<Place> Place::open() {
+  auto folder = find();
+  if (!folder) return pass_on(folder);
+  return open_at(*folder);
 }
 
 Result<Place> Place::open_at(const std::string& folder) {

@@ -25,6 +25,8 @@ struct Place {
   std::string attempt_file(std::int64_t job, std::int64_t attempt) const;
   std::string logs() const { return folder + "/logs"; }
 
+  // The folder, whether it is there or not. Errors: kSystem (no home).
+  static Result<std::string> find();
   // Finds it and makes what is missing of it. Errors: kSystem (no home, not writable),
   // kPermission (the folder is somebody else's).
   static Result<Place> open();

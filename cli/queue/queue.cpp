@@ -10,10 +10,7 @@
 namespace chronos::queue {
 namespace {
 
-struct Command {
-  std::string_view name, arguments, summary;
-  int (*run)(const cli::Invocation&);
-};
+using Command = cli::Verb;
 
 constexpr std::array kCommands = {
     Command{"add", "[options] -- CMD... | -", "put a job into the queue, or one for each line read",
@@ -51,6 +48,8 @@ std::string overview() {
 }
 
 }  // namespace
+
+std::span<const cli::Verb> queue_commands() { return kCommands; }
 
 Result<OpenQueue> open_queue() {
   auto place = Place::open();

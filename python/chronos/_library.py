@@ -21,7 +21,7 @@ _NEEDED = (0, 1)
 #: Flags of chronos_create_with().
 HELD, WAIT = 1, 2
 
-_FILE = "libchronos.so"
+_FILE, _SONAME = "libchronos.so", "libchronos.so.0"
 _MAX_INT = 2**31 - 1
 
 # Arguments and result: (h)andle, (i)nt, (d)ouble, (t)ext, (o)ut: a text that is given out, (v)oid.
@@ -78,7 +78,8 @@ def _candidates() -> Iterator[str]:
         place = os.path.join(folder, _FILE)
         if os.path.isfile(place):
             yield place
-    yield _FILE  # wherever the system's loader looks
+    yield _SONAME  # wherever the system's loader looks
+    yield _FILE
 
 
 def _check_whole(path: str) -> None:

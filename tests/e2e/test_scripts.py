@@ -66,7 +66,7 @@ def test_shellcheck_has_nothing_to_say():
     assert checked.returncode == 0, checked.stdout
 
 
-@pytest.mark.parametrize("name", ["deps", "build", "test", "demo"])
+@pytest.mark.parametrize("name", ["deps", "build", "test", "demo", "install", "package"])
 def test_help_and_bad_usage(name):
     shown = run([ROOT / "scripts" / name, "--help"])
     assert shown.returncode == 0

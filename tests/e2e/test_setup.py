@@ -142,3 +142,21 @@ def test_only_root(machine):
         refused = machine.chronos("setup", *arguments, user=machine.lab.alice, status=1)
         assert refused.stderr.startswith("Permission denied: only administrators can set up")
     assert machine.sh("ls -A /run /etc/tmpfiles.d") == "/etc/tmpfiles.d:\n\n/run:\n"
+
+
+def test_a_package_that_makes_the_directory_at_boot(machine):
+    """Setup adds no file of its own, and its undoing keeps the package's from being read."""
+    packaged = "/usr/lib/tmpfiles.d/chronos.conf"
+    machine.sh(f"mount -t tmpfs tmpfs /usr/lib/tmpfiles.d; printf '# x\nd /run/chronos 1777 root root -\n' > {packaged}")
+    machine.sh(f"printf '# Made by `chronos setup`, before there was a package\n' > {BOOT}")
+    done = machine.chronos("setup")
+    assert done.stdout == f"State directory /run/chronos is ready, and will be after each boot ({packaged})\n"
+    assert machine.sh("ls -A /etc/tmpfiles.d") == ""
+    done = machine.chronos("setup", "--undo")
+    assert done.stdout == (f"Removed /run/chronos, and {packaged} is not read any more ({BOOT}); "
+                           "the state is in /dev/shm from now on\n")
+    assert "d /run" not in machine.sh(f"cat {BOOT}")
+    assert machine.chronos("setup", "--undo").stdout == "There is nothing to undo\n"
+    assert "d /run" not in machine.sh(f"cat {BOOT}; test ! -e /run/chronos")
+    machine.chronos("setup")
+    assert machine.sh("ls -A /etc/tmpfiles.d") == ""
