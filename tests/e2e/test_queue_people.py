@@ -96,7 +96,9 @@ def test_nobody_sees_or_ends_the_jobs_of_somebody_else(two):
     for path in (alice.home, folder):
         path.chmod(0o755)
     os.chmod(socket, 0o666)
-    assert bob.person.python(INTRUDER, socket).stdout in ("answer b''\n", "refused 104\n")
+    # It hangs up: before or after he has said something (EPIPE, ECONNRESET).
+    assert bob.person.python(INTRUDER, socket).stdout in ("answer b''\n", "refused 32\n",
+                                                          "refused 104\n")
     assert alice.ask("list")["runner_pid"] == runner and is_alive(runner)
     held = next(iter(lab.partitions()))
     assert bob.person("release", held, status=1).stderr.startswith(
