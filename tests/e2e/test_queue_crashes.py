@@ -277,7 +277,7 @@ def test_the_unit_is_one_that_a_service_manager_takes(tmp_path):
         pytest.skip("the build has no CMakeCache.txt: it is an installed tree itself")
     subprocess.run(["cmake", "--install", BUILD, "--prefix", tmp_path], check=True,
                    stdout=subprocess.DEVNULL)
-    unit = tmp_path / "lib" / "systemd" / "user" / "chronosd.service"
+    unit = tmp_path / "share" / "systemd" / "user" / "chronosd.service"
     assert f"ExecStart={tmp_path}/bin/chronosd\n" in unit.read_text()
     if shutil.which("systemd-analyze") is None:
         pytest.skip("systemd-analyze is not installed; the rest has been seen")
