@@ -196,7 +196,10 @@ def fake_driver(machine):
     """A GPU on that machine. Returns the variables that name it."""
     folder = machine.path("/tmp/fake/vendors")
     folder.mkdir(parents=True)
-    (folder / "fake.icd").write_text(f"{LIBRARY}\n", encoding="utf-8")
+    # A copy: where this is built may be hidden from that machine.
+    driver = folder.parent / LIBRARY.name
+    shutil.copy(LIBRARY, driver)
+    (folder / "fake.icd").write_text(f"/tmp/fake/{LIBRARY.name}\n", encoding="utf-8")
     (folder.parent / "fake.json").write_text('{"back_memory": false}\n', encoding="utf-8")
     return {"OCL_ICD_VENDORS": "/tmp/fake/vendors/", "CHRONOS_FAKE_DRIVER": "/tmp/fake/fake.json"}
 
